@@ -1,0 +1,1 @@
+"""A production multi-armed-bandit service for promotion e-mail."""
