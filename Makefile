@@ -1,0 +1,83 @@
+# Needs make and Python 3.11 or newer; everything else goes into .venv from the hash-pinned locks.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PORT ?= 8000
+DATA_DIR ?= data
+IMAGE ?= promobandit
+TEST_PROCESSES ?= 2
+TESTS ?= tests
+PYTEST_FLAGS ?=
+UV ?= uv
+# New releases cool down for one week before a lock takes them: most bad uploads are found sooner.
+LOCK_DATE ?= $(shell date -u -d '7 days ago' +%F)
+
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --no-deps
+# A venv that satisfies the first lock satisfies the ones after it: the locks agree on every version.
+define install
+	@$(PIP) --require-hashes -r requirements/$(firstword $(1)).txt
+	@$(PIP) --no-build-isolation -e .
+	@mkdir -p $(STAMPS) && touch $(addprefix $(STAMPS)/,$(1))
+endef
+UNLOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --upgrade --quiet
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock LOCK_DATE=$(LOCK_DATE)" \
+	$(UV) pip compile $(UNLOCK) --exclude-newer $(LOCK_DATE) pyproject.toml requirements/build.in
+
+.PHONY: help setup run demo test check bench lock image clean
+
+help: ## Show these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMPS)/serve ## Make .venv with what the service needs (run and test do it by themselves)
+
+run: $(STAMPS)/serve ## Start the service on PORT (8000) with its data in DATA_DIR (data)
+	@exec $(BIN)/promobandit serve --port $(PORT) --data-dir $(DATA_DIR)
+
+demo: $(STAMPS)/demo ## Start the service and a simulated marketing system, with a live view
+	@exec $(BIN)/python -m loadtests.demo
+
+test: $(STAMPS)/dev ## Run every test: real servers, simulations, whole processes
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup $(PYTEST_FLAGS) $(TESTS)
+
+check: $(STAMPS)/dev ## Format, lint, types, layers and the fast tests, in under a minute
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m "not integration and not statistical and not e2e" \
+		tests/unit tests/contract tests/api tests/architecture
+
+bench: $(STAMPS)/dev ## Measure the speed table as ratios, in one run
+	@$(BIN)/python -m loadtests.bench
+
+lock: ## Pin the dependencies anew, as of one week ago (needs uv)
+	@command -v $(UV) > /dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }
+	@$(COMPILE) --all-extras -o requirements/dev.txt
+	@$(COMPILE) -c requirements/dev.txt --no-annotate -o requirements/base.txt
+	@$(COMPILE) -c requirements/dev.txt --no-annotate --extra embedded -o requirements/serve.txt
+	@$(COMPILE) -c requirements/dev.txt --no-annotate --extra embedded --extra demo -o requirements/demo.txt
+
+image: ## Build the container image (needs docker)
+	docker build --tag $(IMAGE) .
+
+clean: ## Remove .venv and all caches; leaves DATA_DIR alone
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	find service loadtests tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "promobandit needs Python 3.11 or newer; say make PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(STAMPS)/serve: requirements/serve.txt pyproject.toml | $(BIN)/pip
+	$(call install,serve)
+
+$(STAMPS)/demo: requirements/demo.txt pyproject.toml | $(BIN)/pip
+	$(call install,demo serve)
+
+$(STAMPS)/dev: requirements/dev.txt pyproject.toml | $(BIN)/pip
+	$(call install,dev demo serve)

