@@ -1,0 +1,65 @@
+"""What can go wrong, in the words of the domain; `service.api.errors` says it in HTTP."""
+
+
+class ServiceError(Exception):
+    """The base of all errors that callers are told about; the message is for them, and short."""
+
+
+class InvalidInputError(ServiceError):
+    """A value is outside what the schema or the experiment allows."""
+
+
+class UnsupportedFeatureError(InvalidInputError):
+    """A setting of the contract that this version does not serve yet."""
+
+
+class ExperimentNotFoundError(ServiceError):
+    """No experiment has this id."""
+
+
+class VariantNotFoundError(ServiceError):
+    """The experiment has no variant of this id."""
+
+
+class ExperimentNotStartedError(ServiceError):
+    """The experiment is a draft: nothing may be sent yet."""
+
+
+class StateConflictError(ServiceError):
+    """The change does not fit the experiment's or variant's state."""
+
+
+class RevisionConflictError(StateConflictError):
+    """Somebody else changed the experiment meanwhile; read it again."""
+
+
+class NoEligibleVariantError(ServiceError):
+    """None of the variants the caller named is active."""
+
+
+class DecisionNotFoundError(ServiceError):
+    """The decision id is not one of ours."""
+
+
+class WindowClosedError(ServiceError):
+    """The reward came after its attribution window; it is recorded as late."""
+
+
+class UnavailableError(ServiceError):
+    """A part of the service that the request needs cannot be reached now."""
+
+
+class LedgerUnavailableError(UnavailableError):
+    """SQL is down, late or refusing writes."""
+
+
+class OutboxUnavailableError(UnavailableError):
+    """The outbox cannot be written."""
+
+
+class RedisUnavailableError(UnavailableError):
+    """Redis is down, late or refusing writes."""
+
+
+class PoisonRecordError(ServiceError):
+    """The ledger can never take this record as it is; it says nothing about its neighbours."""

@@ -1,0 +1,381 @@
+"""The promises that use cases rely on; memory, Redis and SQL stores keep them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from service.domain.allocation import Allocation, Publication
+from service.domain.decision import Decision
+from service.domain.evidence import Bucket
+from service.domain.experiment import AuditEntry, Experiment
+from service.domain.reward import Reward, RewardStatus
+from service.domain.token import SigningKey
+
+Record = Decision | Reward
+
+
+class OutboxPosition(Struct, frozen=True):
+    """How far a segment has been committed to the ledger, in bytes."""
+
+    segment: str
+    offset: int
+
+
+class LedgerOutcome(Struct, frozen=True):
+    """What one ledger transaction changed.
+
+    `rewards` has one status per reward given, in order; `decisions_new` counts first rows,
+    `conflicts` the differing answers that were kept beside the first one (new ones only).
+    """
+
+    decisions_new: int
+    conflicts: int
+    rewards: tuple[RewardStatus, ...]
+
+
+class EvidenceChange(Struct, frozen=True):
+    """The buckets of one experiment that changed above a revision, whole, and the newest one."""
+
+    revision: int
+    buckets: tuple[Bucket, ...]
+
+
+class RecountDifference(Struct, frozen=True):
+    """One measure of one bucket where the evidence and a recount of the rows disagree."""
+
+    variant: int
+    hour: int
+    measure: str
+    evidence: int
+    recount: int
+
+
+class LedgerRow(Struct, frozen=True):
+    """A decision as exported: `counted` is false for forced, inactive and conflicting answers."""
+
+    decision: Decision
+    counted: bool
+    rewards: tuple[Reward, ...]
+
+
+class Cursor(Struct, frozen=True):
+    """A place in an experiment's decisions, ordered by (time, key, kept beside or not)."""
+
+    decided_at_ms: int
+    key: bytes
+    serial: int = 0  # 0 for the first committed row, then 1, 2, .. for conflicting answers.
+
+
+class Snapshot(Struct, frozen=True):
+    """Evidence, estimate and allocation of one variant at one time."""
+
+    experiment: int
+    variant: int
+    at_ms: int
+    version: int
+    pulls: int
+    conversions: int
+    value_micros: int
+    effective_pulls: float
+    effective_successes: float
+    propensity: float
+
+
+class Ledger(Protocol):
+    """The append-only record of decisions and rewards, and the evidence made from it."""
+
+    async def append(
+        self,
+        decisions: Sequence[Decision],
+        rewards: Sequence[Reward],
+        position: OutboxPosition | None = None,
+    ) -> LedgerOutcome:
+        """Insert what is new, in one transaction with evidence and outbox position.
+
+        Parameters
+        ----------
+        decisions, rewards
+            At most 1,000 together. A key that stands in the ledger already is left alone; a
+            decision that differs from its first row in variant, version or time is kept beside it.
+        position
+            Committed with the rows; a lower one than stands there is ignored.
+
+        Raises
+        ------
+        LedgerUnavailableError
+            SQL is down, late or refusing writes; nothing was committed, as far as is known.
+        PoisonRecordError
+            A record can never be taken; nothing was committed.
+        """
+        ...
+
+    async def evidence(self, experiment: int, above_revision: int = 0) -> EvidenceChange:
+        """Return the buckets changed above a revision (0: all of them) and the newest revision."""
+        ...
+
+    async def evidence_revisions(self) -> dict[int, int]:
+        """Return the newest evidence revision of every experiment that has evidence."""
+        ...
+
+    async def recount(self, experiment: int) -> list[RecountDifference]:
+        """Recount the evidence from the rows, in one snapshot; an empty list means equal."""
+        ...
+
+    async def rows(
+        self, experiment: int, after: Cursor | None, count: int
+    ) -> tuple[list[LedgerRow], Cursor | None]:
+        """Return decisions in order of time with their rewards, and where to go on (None: end)."""
+        ...
+
+    async def recent_decisions(
+        self, since_ms: int, before: Cursor | None, count: int
+    ) -> tuple[list[Decision], Cursor | None]:
+        """Return first-committed decisions of all experiments, newest first, for the replays."""
+        ...
+
+    async def position(self, segment: str) -> int:
+        """Return how far a segment is committed; 0 for an unknown one."""
+        ...
+
+    async def forget_segment(self, segment: str) -> None:
+        """Drop the position of a deleted segment."""
+        ...
+
+    async def is_reachable(self) -> bool:
+        """Return whether SQL answers; never raises."""
+        ...
+
+
+class ExperimentStore(Protocol):
+    """Experiment configurations, every revision of them, and the audit trail."""
+
+    async def create(self, experiment: Experiment, actor: str) -> Experiment:
+        """Insert revision 1, assign `number`, write the trail.
+
+        Raises `StateConflictError` when (tenant, id) exists.
+        """
+        ...
+
+    async def update(self, experiment: Experiment, action: str, actor: str) -> Experiment:
+        """Insert the given revision after its predecessor, and write the trail.
+
+        Raises `RevisionConflictError` unless `experiment.revision` is the stored one plus one,
+        `ExperimentNotFoundError` for an unknown one.
+        """
+        ...
+
+    async def get(self, tenant: int, experiment_id: str) -> Experiment:
+        """Return the newest revision, or raise `ExperimentNotFoundError`."""
+        ...
+
+    async def by_number(self, number: int, revision: int | None = None) -> Experiment:
+        """Return a revision (None: the newest), or raise `ExperimentNotFoundError`."""
+        ...
+
+    async def all(self, tenant: int | None = None) -> list[Experiment]:
+        """Return the newest revision of every experiment, in order of number."""
+        ...
+
+    async def trail(self, tenant: int, experiment_id: str) -> list[AuditEntry]:
+        """Return an experiment's administrative acts, oldest first."""
+        ...
+
+
+class AllocationStore(Protocol):
+    """Every allocation ever in force; (experiment, version) is the primary key."""
+
+    async def insert(self, allocation: Allocation) -> bool:
+        """Insert a version; False when it exists already: the loser starts again."""
+        ...
+
+    async def head(self, experiment: int) -> Allocation | None:
+        """Return the highest version, or None."""
+        ...
+
+    async def heads(self) -> dict[int, int]:
+        """Return the highest version of every experiment."""
+        ...
+
+    async def get(self, experiment: int, version: int) -> Allocation | None:
+        """Return one version, or None."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """The history of evidence, estimates and allocations."""
+
+    async def add(self, snapshots: Sequence[Snapshot]) -> None:
+        """Insert rows; one that exists (experiment, variant, time) is left alone."""
+        ...
+
+    async def history(self, experiment: int, since_ms: int) -> list[Snapshot]:
+        """Return an experiment's snapshots from a time on, in order of (time, variant)."""
+        ...
+
+    async def thin(self, before_ms: int) -> int:
+        """Keep the first of every hour of those older than a time; return how many went."""
+        ...
+
+
+class LeaseStore(Protocol):
+    """Leases timed by the database's clock; they save work, correctness rests elsewhere."""
+
+    async def acquire(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or renew a lease; False while another holder's has not expired."""
+        ...
+
+    async def release(self, name: str, holder: str) -> None:
+        """Give a lease back if it is ours."""
+        ...
+
+
+class SigningKeyStore(Protocol):
+    """The secrets that sign decision tokens."""
+
+    async def keys(self) -> list[SigningKey]:
+        """Return all keys, oldest first; makes the first one when there is none."""
+        ...
+
+    async def add(self, key: SigningKey) -> bool:
+        """Insert a key; False when its id is taken."""
+        ...
+
+
+class ReplayMemory(Protocol):
+    """The idempotency memory: decision key -> the 20 bytes of the first answer."""
+
+    async def remember(
+        self, keys: Sequence[bytes], values: Sequence[bytes], now_ms: int
+    ) -> list[bytes | None]:
+        """Remember each answer unless its key has one; return the earlier answers.
+
+        Parameters
+        ----------
+        keys, values
+            16 and 20 bytes each, at most 500; the same key may stand in it twice, then the
+            later one is told the earlier one's value.
+        now_ms
+            Chooses the 24-hour generation; the one before is looked up too.
+
+        Returns
+        -------
+        list
+            One entry per key: None where the answer was new, else the bytes remembered.
+
+        Raises
+        ------
+        RedisUnavailableError
+            Redis is gone, late or refuses writes.
+        """
+        ...
+
+    async def restore(self, decisions: Sequence[Decision]) -> None:
+        """Write what the ledger says of these decisions, over whatever is remembered."""
+        ...
+
+
+class Changes(Struct, frozen=True):
+    """Experiments published since a cursor; a new epoch means that Redis lost its memory."""
+
+    epoch: str
+    cursor: int
+    experiments: tuple[int, ...]
+
+
+class PublishedAllocations(Protocol):
+    """The fast copy of allocations, their evidence and configurations, for API processes."""
+
+    async def publish(self, publication: Publication, experiment: Experiment) -> bool:
+        """Publish a version unless a higher one stands there; then return False.
+
+        The same version again replaces the evidence. The configuration is written first.
+        """
+        ...
+
+    async def fetch(self, experiment: int) -> Publication | None:
+        """Return what is published, or None."""
+        ...
+
+    async def configuration(self, experiment: int, revision: int) -> Experiment | None:
+        """Return a published configuration, or None."""
+        ...
+
+    async def versions(self, experiments: Sequence[int]) -> dict[int, int]:
+        """Return the published version of each experiment; those without one are left out."""
+        ...
+
+    async def changes(self, epoch: str, cursor: int) -> Changes:
+        """Return what was published after a cursor of an epoch; all of it if the epoch differs."""
+        ...
+
+    async def epoch(self) -> str:
+        """Return the mark of this memory, '' when Redis lost it or never had one."""
+        ...
+
+    async def begin_epoch(self, epoch: str) -> None:
+        """Mark the memory as whole again."""
+        ...
+
+
+class Outbox(Protocol):
+    """Append-only, crash-safe segment files of this process; see `service.store.outbox`."""
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write records so that they survive a kill of this process.
+
+        Raises `OutboxUnavailableError` when they cannot be written whole.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Make what was appended survive a power cut; blocks for the disk."""
+        ...
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the last append succeeded, or space for one is there."""
+        ...
+
+
+class Segment(Struct, frozen=True):
+    """One outbox file; `is_closed` once no live process holds it."""
+
+    name: str
+    is_closed: bool
+    modified_at_ms: int
+
+
+class Chunk(Struct, frozen=True):
+    """Records read from a segment; `next_offset` is where to go on after committing them."""
+
+    records: tuple[Record, ...]
+    next_offset: int
+    damaged: int
+    is_end: bool  # Nothing valid follows now.
+
+
+class OutboxReader(Protocol):
+    """What drains the directory of segments, whoever wrote them."""
+
+    def segments(self) -> list[Segment]:
+        """Return the segments, oldest first."""
+        ...
+
+    def read(self, segment: Segment, offset: int, count: int) -> Chunk:
+        """Return at most `count` records from an offset on; quarantines what is damaged."""
+        ...
+
+    def quarantine(self, segment: str, record: Record, reason: str) -> None:
+        """Put a record that the ledger can never take aside."""
+        ...
+
+    def remove(self, segment: str) -> None:
+        """Delete a drained, closed segment."""
+        ...
+
+    def backlog(self, committed: dict[str, int]) -> dict[str, Any]:
+        """Return bytes not yet committed and the age of the oldest, for the metrics."""
+        ...
