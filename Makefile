@@ -48,7 +48,7 @@ check: $(STAMPS)/dev ## Format, lint, types, layers and the fast tests, in under
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m "not integration and not statistical and not e2e" \
 		tests/unit tests/contract tests/api tests/architecture
 
