@@ -17,16 +17,17 @@ UV ?= uv
 # New releases cool down for one week before a lock takes them: most bad uploads are found sooner.
 LOCK_DATE ?= $(shell date -u -d '7 days ago' +%F)
 
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --no-deps
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --quiet --no-deps
 # A venv that satisfies the first lock satisfies the ones after it: the locks agree on every version.
 define install
+	@echo "Installing requirements/$(firstword $(1)).txt into $(VENV)"
 	@$(PIP) --require-hashes -r requirements/$(firstword $(1)).txt
 	@$(PIP) --no-build-isolation -e .
 	@mkdir -p $(STAMPS) && touch $(addprefix $(STAMPS)/,$(1))
 endef
-UNLOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --upgrade --quiet
+LOCK_FLAGS := --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --upgrade --quiet
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock LOCK_DATE=$(LOCK_DATE)" \
-	$(UV) pip compile $(UNLOCK) --exclude-newer $(LOCK_DATE) pyproject.toml requirements/build.in
+	$(UV) pip compile $(LOCK_FLAGS) --exclude-newer $(LOCK_DATE) pyproject.toml requirements/build.in
 
 .PHONY: help setup run demo test check bench lock image clean
 
