@@ -1,4 +1,4 @@
-"""The one clock: every time in the service is asked of it, and is milliseconds since the Unix epoch."""
+"""The one clock: every time in the service is asked of it, in milliseconds since the Unix epoch."""
 
 from typing import Protocol
 

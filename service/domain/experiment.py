@@ -1,4 +1,4 @@
-"""An experiment: its variants, policy, reward definition and state, as one immutable configuration."""
+"""An experiment: variants, policy, reward definition and state, as one immutable configuration."""
 
 from __future__ import annotations
 

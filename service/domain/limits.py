@@ -3,9 +3,9 @@
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 ID_LENGTH_MAX = 64
 EVENT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
-UNIT_BYTES_MAX = 256
-OCCASION_BYTES_MAX = 256
-EVENT_ID_BYTES_MAX = 128
+UNIT_LENGTH_MAX = 256  # Characters, as in the schemas.
+OCCASION_LENGTH_MAX = 256
+EVENT_ID_LENGTH_MAX = 128
 CONTEXT_BYTES_MAX = 4_096
 PAYLOAD_BYTES_MAX = 16_384
 VARIANTS_MAX = 100  # Active and paused together: what one quadrature is tested for.

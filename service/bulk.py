@@ -1,0 +1,78 @@
+"""Decide a whole send at once: slices of units, one slice ahead of the replay memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+from msgspec import Struct
+
+from service.decisions import BATCH_MAX, Decisions, Settled, Wish
+from service.domain.assignment import Pick
+from service.domain.decision import Decision, send_bytes
+from service.domain.serving import ServingTable
+
+# While Redis answers one slice the next is built; more would only lengthen the queue there.
+SLICES_AHEAD = 2
+
+
+class Slice(Struct, frozen=True):
+    """Settled decisions of some consecutive units, and which of them were replayed."""
+
+    decisions: list[Decision]
+    replayed: set[int]
+    table: ServingTable
+
+
+class Bulk:
+    """Answers `/choose/batch`; the decisions are those that `/choose` would give one by one."""
+
+    def __init__(self, decisions: Decisions) -> None:
+        self._decisions = decisions
+
+    async def table(self, tenant: int, experiment_id: str) -> ServingTable:
+        """Return a started experiment's table, or raise what the caller is told."""
+        return await self._decisions.table(tenant, experiment_id)
+
+    async def choose(
+        self, table: ServingTable, occasion: str, units: Sequence[str]
+    ) -> AsyncIterator[Slice]:
+        """Yield the settled slices of a send, in the units' order.
+
+        One table serves the whole call, so all its propensities are of one allocation version.
+        """
+        pending: deque[asyncio.Task[Settled]] = deque()
+        try:
+            for start in range(0, len(units), BATCH_MAX):
+                pending.append(self._start(table, occasion, units[start : start + BATCH_MAX]))
+                # Let the slice reach Redis, and other callers have their turn.
+                await asyncio.sleep(0)
+                if len(pending) > SLICES_AHEAD:
+                    yield await self._finish(table, pending)
+            while pending:
+                yield await self._finish(table, pending)
+        finally:
+            for task in pending:
+                task.cancel()
+
+    def _start(
+        self, table: ServingTable, occasion: str, units: Sequence[str]
+    ) -> asyncio.Task[Settled]:
+        assigner = table.assigner
+        candidates: list[Decision] = []
+        for unit in units:
+            send = send_bytes(unit, occasion)
+            pick: Pick = assigner.pick(unit, send)
+            wish = Wish(unit)
+            candidates.append(
+                self._decisions.decision(table, wish, occasion, assigner.key(send), pick)
+            )
+        return asyncio.create_task(self._decisions.settle(candidates, range(len(candidates))))
+
+    async def _finish(self, table: ServingTable, pending: deque[asyncio.Task[Settled]]) -> Slice:
+        settled = await pending[0]
+        pending.popleft()
+        newest = max(decision.variant for decision in settled.decisions)
+        table = await self._decisions.table_with(table, newest)
+        return Slice(settled.decisions, settled.replayed, table)

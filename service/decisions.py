@@ -1,0 +1,320 @@
+"""Decide which variant a unit gets: candidate, replay memory, outbox, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from service.domain.assignment import Pick
+from service.domain.clock import Clock
+from service.domain.decision import Decision, Source, replay_of, send_bytes, unpack_replay
+from service.domain.experiment import ExperimentState, VariantState
+from service.domain.limits import NONCE_MARK
+from service.domain.serving import ServingTable
+from service.domain.token import TokenCodec
+from service.errors import (
+    ExperimentNotStartedError,
+    InvalidInputError,
+    LedgerUnavailableError,
+    NoEligibleVariantError,
+    OutboxUnavailableError,
+    RedisUnavailableError,
+    VariantNotFoundError,
+)
+from service.metrics import Metrics
+from service.store.ports import Ledger, Outbox, ReplayMemory
+
+BATCH_MAX = 500  # Decisions settled at once: one script call, one append.
+# Turns of the loop that may wait for Redis together; later choices gather into larger batches.
+BATCHES_IN_FLIGHT_MAX = 4
+
+_log = structlog.get_logger(__name__)
+
+
+class Wish(Struct, frozen=True, gc=False):
+    """What a caller asks for; `context` is JSON text."""
+
+    unit: str
+    occasion: str | None = None
+    eligible: tuple[str, ...] | None = None
+    context: bytes | None = None
+    force: str | None = None
+
+
+class Answer(Struct, frozen=True, gc=False):
+    """A settled decision with the table to read its variant from."""
+
+    decision: Decision
+    decision_id: str
+    replayed: bool
+    table: ServingTable
+
+    @property
+    def variant_id(self) -> str:
+        """The id of the variant to send."""
+        return self.table.variant_ids[self.decision.variant]
+
+
+class Tables(Protocol):
+    """Where the allocations in force are held."""
+
+    def get(self, tenant: int, experiment_id: str) -> ServingTable | None:
+        """Return a held table, or None."""
+        ...
+
+    async def find(self, tenant: int, experiment_id: str) -> ServingTable:
+        """Return a table, asking Redis and SQL; raises `ExperimentNotFoundError`."""
+        ...
+
+    async def newer(self, table: ServingTable) -> ServingTable:
+        """Return the newest table of the same experiment that Redis or SQL have."""
+        ...
+
+
+class Settled(Struct, gc=False):
+    """Decisions as they stand after the replay memory was asked."""
+
+    decisions: list[Decision]
+    replayed: set[int]
+
+
+class _Waiting(Struct, gc=False):
+    decision: Decision
+    asks: bool
+    done: asyncio.Future[tuple[Decision, bool]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Decisions:
+    """Answers choices; every one is in the outbox before it is told."""
+
+    tables: Tables
+    replays: ReplayMemory
+    outbox: Outbox
+    ledger: Ledger
+    codec: Callable[[], TokenCodec]
+    clock: Clock
+    nonce: Callable[[], str]
+    metrics: Metrics
+    _waiting: list[_Waiting] = field(default_factory=list)
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _is_scheduled: bool = False
+
+    async def choose(self, tenant: int, experiment_id: str, wish: Wish) -> Answer:
+        """Return the answer to one choice; it shares the batch of its event-loop turn."""
+        table = await self.table(tenant, experiment_id)
+        decision = self.candidate(table, wish)
+        asks = wish.occasion is not None and wish.force is None
+        decision, replayed = await self._enqueue(decision, asks=asks)
+        return await self.answer(table, decision, replayed=replayed)
+
+    async def table(self, tenant: int, experiment_id: str) -> ServingTable:
+        """Return a started experiment's table, or raise what the caller is told."""
+        table = self.tables.get(tenant, experiment_id)
+        if table is None:
+            table = await self.tables.find(tenant, experiment_id)
+        if table.allocation.state is ExperimentState.DRAFT:
+            raise ExperimentNotStartedError("the experiment is a draft; set its state to running")
+        return table
+
+    def candidate(self, table: ServingTable, wish: Wish) -> Decision:
+        """Build the whole candidate answer before anybody is asked."""
+        occasion = self._occasion(wish)
+        send = send_bytes(wish.unit, occasion)
+        pick = _pick(table, wish, send)
+        return self.decision(table, wish, occasion, table.assigner.key(send), pick)
+
+    def decision(
+        self, table: ServingTable, wish: Wish, occasion: str, key: bytes, pick: Pick
+    ) -> Decision:
+        """Record a pick as a decision of now."""
+        allocation = table.allocation
+        return Decision(
+            key,
+            allocation.tenant,
+            allocation.experiment,
+            pick.variant,
+            pick.propensity,
+            int(pick.source),
+            pick.holdout,
+            allocation.version,
+            self.codec().signing_id,
+            self.clock.now_ms(),
+            wish.unit,
+            occasion,
+            wish.context,
+        )
+
+    def _occasion(self, wish: Wish) -> str:
+        """Return the occasion recorded: the caller's, or a nonce that makes it a new decision."""
+        if wish.force is not None:
+            return f"{NONCE_MARK}{self.nonce()}:{wish.occasion or ''}"
+        if wish.occasion is None:
+            return NONCE_MARK + self.nonce()
+        return wish.occasion
+
+    async def answer(self, table: ServingTable, decision: Decision, *, replayed: bool) -> Answer:
+        """Return the answer with its token."""
+        table = await self.table_with(table, decision.variant)
+        return Answer(decision, self.decision_id(decision), replayed, table)
+
+    def decision_id(self, decision: Decision) -> str:
+        """Return a decision's signed token."""
+        return self.codec().encode(decision)
+
+    async def table_with(self, table: ServingTable, variant: int) -> ServingTable:
+        """Return a table that knows a variant: a replay may name a newer one than we hold."""
+        if variant < len(table.variant_ids):
+            return table
+        return await self.tables.newer(table)
+
+    def _enqueue(self, decision: Decision, *, asks: bool) -> asyncio.Future[tuple[Decision, bool]]:
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(decision, asks, loop.create_future())
+        self._waiting.append(waiting)
+        self._schedule(loop)
+        return waiting.done
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_scheduled and len(self._running) < BATCHES_IN_FLIGHT_MAX:
+            self._is_scheduled = True
+            loop.call_soon(self._start_batch, loop)
+
+    def _start_batch(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_scheduled = False
+        batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+        if batch:
+            task = loop.create_task(self._settle_batch(batch))
+            self._running.add(task)
+            task.add_done_callback(self._end_batch)
+
+    def _end_batch(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if self._waiting:
+            self._schedule(task.get_loop())
+
+    async def _settle_batch(self, batch: list[_Waiting]) -> None:
+        asked = [i for i, waiting in enumerate(batch) if waiting.asks]
+        try:
+            settled = await self.settle([waiting.decision for waiting in batch], asked)
+        except Exception as error:  # noqa: BLE001  Whoever waits must be told, whatever it was.
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_exception(error)
+            return
+        for i, waiting in enumerate(batch):
+            if not waiting.done.done():  # A caller that hung up cancelled its future.
+                waiting.done.set_result((settled.decisions[i], i in settled.replayed))
+
+    async def settle(self, candidates: list[Decision], asked: Sequence[int]) -> Settled:
+        """Ask the replay memory for some of the candidates, and record all the answers.
+
+        At most `BATCH_MAX` at once. Raises `OutboxUnavailableError` when neither the outbox nor
+        the ledger takes them.
+        """
+        decisions = list(candidates)
+        replayed: set[int] = set()
+        if asked:
+            replayed = await self._ask(decisions, asked)
+        await self._record(decisions)
+        return Settled(decisions, replayed)
+
+    async def _ask(self, decisions: list[Decision], asked: Sequence[int]) -> set[int]:
+        """Replace what was decided before by its first answer; return which ones those were."""
+        keys = [decisions[i].key for i in asked]
+        values = [replay_of(decisions[i]) for i in asked]
+        try:
+            earlier = await self.replays.remember(keys, values, self.clock.now_ms())
+        except RedisUnavailableError:
+            for i in asked:
+                decisions[i] = _fallback(decisions[i])
+            self.metrics.fell_back("redis", len(asked))
+            return set()
+        replayed = set()
+        for i, value in zip(asked, earlier, strict=True):
+            if value is not None:
+                replayed.add(i)
+                decisions[i] = _replayed(decisions[i], value)
+        if replayed:
+            self.metrics.replayed(len(replayed))
+        return replayed
+
+    async def _record(self, decisions: list[Decision]) -> None:
+        """Append to the outbox, or to the ledger when the outbox cannot take it."""
+        try:
+            self.outbox.append(decisions)
+        except OutboxUnavailableError:
+            self.metrics.outbox_failed("choice")
+            try:
+                await self.ledger.append(decisions, [])
+            except LedgerUnavailableError as error:
+                raise OutboxUnavailableError("decisions cannot be recorded now") from error
+
+
+def check_wish(wish: Wish) -> None:
+    """Raise `InvalidInputError` for what no schema says: NULs and the service's own occasions."""
+    if "\0" in wish.unit or (wish.occasion and "\0" in wish.occasion):
+        raise InvalidInputError("unit and occasion must not contain NUL")
+    if wish.occasion and wish.occasion.startswith(NONCE_MARK):
+        raise InvalidInputError(f"an occasion must not start with {NONCE_MARK}")
+
+
+def _pick(table: ServingTable, wish: Wish, send: bytes) -> Pick:
+    if wish.force is not None:
+        return _forced(table, wish.force)
+    if wish.eligible is None:
+        return table.assigner.pick(wish.unit, send)
+    indices = _indices(table, wish.eligible)
+    pick = table.assigner.pick_among(wish.unit, send, indices)
+    if pick is None:
+        raise NoEligibleVariantError("none of the eligible variants is active")
+    return pick
+
+
+def _indices(table: ServingTable, variants: Collection[str]) -> list[int]:
+    found = [table.assigner.index_of(variant) for variant in variants]
+    indices = [index for index in found if index is not None]
+    if len(indices) < len(found):
+        raise VariantNotFoundError("the experiment has no such variant")
+    return indices
+
+
+def _forced(table: ServingTable, variant: str) -> Pick:
+    """Return a forced pick, for tests and previews: never counted."""
+    (index,) = _indices(table, (variant,))
+    if table.allocation.slots[index].state is VariantState.RETIRED:
+        raise InvalidInputError("the forced variant is retired")
+    return Pick(index, 1.0, holdout=False, source=Source.forced)
+
+
+def _fallback(decision: Decision) -> Decision:
+    """Mark an answer that Redis was not there to confirm; an inactive one stays inactive."""
+    if decision.source != Source.policy:
+        return decision
+    return replace(decision, source=int(Source.fallback))
+
+
+def _replayed(candidate: Decision, value: bytes) -> Decision:
+    """Return the first answer to the candidate's send, from its 20 bytes."""
+    try:
+        replay = unpack_replay(value)
+    except struct.error:
+        _log.error("replay_memory_damaged")  # Not ours: the candidate is as good as any.
+        return candidate
+    return replace(
+        candidate,
+        variant=replay.variant,
+        propensity=replay.propensity,
+        source=replay.source,
+        holdout=replay.holdout,
+        version=replay.version,
+        key_id=replay.key_id,
+        decided_at_ms=replay.decided_at_ms,
+    )
