@@ -1,17 +1,21 @@
-"""Start real Redis-protocol and PostgreSQL servers for tests, on Unix sockets only."""
+"""Start real servers for tests: Redis and PostgreSQL on Unix sockets, ours on the loopback."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+import httpx
 import psycopg
 import redis
 
@@ -43,10 +47,10 @@ def server_binary(kind: Literal["redis", "valkey"]) -> Path:
 @contextmanager
 def redis_server(kind: Literal["redis", "valkey"], directory: Path, *options: str) -> Iterator[str]:
     """Run a Redis 6.2 or Valkey 9 server in a directory; give its URL."""
-    socket = _checked_socket(directory / f"{kind}.sock")
-    command = [str(server_binary(kind)), "--port", "0", "--unixsocket", str(socket)]
+    path = _checked_socket(directory / f"{kind}.sock")
+    command = [str(server_binary(kind)), "--port", "0", "--unixsocket", str(path)]
     command += ["--dir", str(directory), "--save", "", "--appendonly", "no", *options]
-    url = f"unix://{socket}"
+    url = f"unix://{path}"
 
     def answers() -> bool:
         with redis.Redis.from_url(url) as client:
@@ -66,7 +70,9 @@ def postgres_server(directory: Path, *options: str) -> Iterator[str]:
     data, log = directory / "data", directory / "postgres.log"
     initdb = [*as_user, str(binaries / "initdb"), "--pgdata", str(data), "--username", "postgres"]
     initdb += ["--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync"]
-    subprocess.run(initdb, check=True, capture_output=True, timeout=60)
+    made = subprocess.run(initdb, check=False, capture_output=True, text=True, timeout=60)
+    if made.returncode != 0:
+        raise RuntimeError(f"initdb failed (as root it needs user namespaces): {made.stderr}")
     command = [*as_user, str(binaries / "postgres"), "-D", str(data), "-k", str(directory)]
     command += ["-c", "listen_addresses=", *options]
 
@@ -91,12 +97,55 @@ def postgres_database(server_url: str, name: str) -> Iterator[str]:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """A whole service: its address, its data, and the process that supervises the others."""
+
+    url: str
+    data_dir: Path
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def promobandit_service(
+    data_dir: Path, *options: str, env: Mapping[str, str] | None = None
+) -> Iterator[RunningService]:
+    """Run `promobandit serve` as a newcomer would, until it says that it is ready."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "service", "serve", "--port", url.rpartition(":")[2]]
+    command += ["--data-dir", str(data_dir), *options]
+    log = data_dir.with_suffix(".log")
+
+    def ready() -> bool:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
+
+    with _running(command, log, signal.SIGTERM, env) as process:
+        _wait_until(ready, process, log, (httpx.TransportError,))
+        yield RunningService(url, data_dir, process)
+
+
+def free_port() -> int:
+    """Ask the kernel for a loopback port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 @contextmanager
 def _running(
-    command: list[str], log: Path, stop_signal: signal.Signals
+    command: list[str],
+    log: Path,
+    stop_signal: signal.Signals,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
+        )
     try:
         yield process
     finally:
@@ -116,11 +165,10 @@ def _wait_until(
 ) -> None:
     deadline = time.perf_counter() + START_SECONDS_MAX
     while process.poll() is None and time.perf_counter() < deadline:
-        try:
+        with suppress(*not_yet):
             if answers():
                 return
-        except not_yet:
-            time.sleep(0.02)
+        time.sleep(0.02)
     raise RuntimeError(f"{process.args!r} did not start:\n{log.read_text()[-2000:]}")
 
 

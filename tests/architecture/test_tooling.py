@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.sources import ROOT, committed_files, place
+from tests.conftest import PACKAGE_OF_TOOL
 
 TARGETS_MAX = 12
 LOCKS = ("base", "serve", "demo", "dev")
@@ -59,3 +60,8 @@ def test_the_makefile_has_at_most_12_targets_each_with_a_sentence() -> None:
 
     assert described == phony
     assert len(described) <= TARGETS_MAX
+
+
+@pytest.mark.parametrize(("tool", "package"), PACKAGE_OF_TOOL.items())
+def test_ci_installs_every_program_that_a_test_may_ask_for(tool: str, package: str) -> None:
+    assert f"[{tool}]={package}" in (ROOT / ".ci" / "run").read_text()
