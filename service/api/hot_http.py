@@ -1,0 +1,124 @@
+"""The little HTTP that the hot routes need: bodies in, responses out, errors said shortly."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from service.api.errors import problem
+from service.errors import InvalidInputError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+T = TypeVar("T")
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+TEXT = b"text/plain; charset=utf-8"
+
+
+class Response(NamedTuple):
+    """A whole response; hot answers are never streamed and never cached."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class HttpError(Exception):
+    """A request that is wrong as HTTP; `response` is what the caller is told."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+class ClientGoneError(Exception):
+    """The client hung up while its body was read."""
+
+
+def problem_response(
+    status: int, slug: str, title: str, detail: str, *headers: tuple[bytes, bytes]
+) -> Response:
+    """Return a problem+json response."""
+    return Response(status, problem(status, title, detail, slug), PROBLEM, headers)
+
+
+async def read_json(scope: Scope, receive: Receive, bytes_max: int) -> bytes:
+    """Return a JSON request's body, or raise `HttpError` 413 or 415 before it is all read."""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            if not value.lower().startswith(JSON):
+                break
+        elif name == b"content-length" and int(value) > bytes_max:
+            raise HttpError(_too_large(bytes_max))
+    else:
+        return await _read(receive, bytes_max)
+    raise HttpError(
+        problem_response(
+            415, "unsupported-media-type", "Unsupported media type", "send application/json"
+        )
+    )
+
+
+async def _read(receive: Receive, bytes_max: int) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts = [body]
+        size = len(body)
+        while message.get("more_body"):
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > bytes_max:
+                raise HttpError(_too_large(bytes_max))
+        body = b"".join(parts)
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    return body
+
+
+def _too_large(bytes_max: int) -> Response:
+    detail = f"the body may have {bytes_max} bytes at most"
+    return problem_response(413, "content-too-large", "Content too large", detail)
+
+
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
+    """Return the decoded body, or raise `InvalidInputError` without a word of the input."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidInputError(_reason(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidInputError("the body is not valid JSON") from None
+
+
+def _reason(message: str) -> str:
+    """Return msgspec's reason unless it repeats what the caller sent: a field's or enum's name."""
+    if message.startswith("Object contains unknown field"):
+        return "a field is not in the schema"
+    if "Invalid" in message:
+        return "a value is not in the schema"
+    return message
+
+
+async def respond(send: Send, response: Response) -> None:
+    """Send a whole response."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": [
+                (b"content-type", response.content_type),
+                (b"content-length", b"%d" % len(response.body)),
+                (b"cache-control", b"no-store"),
+                *response.headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": response.body})
