@@ -83,7 +83,7 @@ class HotRoutes:
         request = decoded(_choose, await read_json(scope, receive, BODY_BYTES_MAX))
         return Response(200, _encode(_answered(await self._answer(request))))
 
-    async def choose_by_query(self, scope: Scope, receive: Receive) -> Response:
+    async def choose_by_query(self, scope: Scope, _receive: Receive) -> Response:
         """GET /choose: the same for e-mail templates, as JSON or as the variant's bare id."""
         request, is_text = _query(scope["query_string"])
         answer = await self._answer(request)
