@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 
 from msgspec import Struct
 
-from service.decisions import BATCH_MAX, Decisions, Settled, Wish
+from service.decisions import BATCH_MAX, SOURCE_NAMES, Decisions, Settled, Wish
 from service.domain.assignment import Pick
 from service.domain.decision import Decision, send_bytes
 from service.domain.serving import ServingTable
@@ -72,7 +72,10 @@ class Bulk:
 
     async def _finish(self, table: ServingTable, pending: deque[asyncio.Task[Settled]]) -> Slice:
         settled = await pending[0]
-        pending.popleft()
+        del pending[0]  # Only now: a cancelled wait leaves it to be cancelled too.
+        for source, count in Counter(d.source for d in settled.decisions).items():
+            name = SOURCE_NAMES[source]
+            self._decisions.metrics.decided(table.allocation.experiment_id, name, count)
         newest = max(decision.variant for decision in settled.decisions)
         table = await self._decisions.table_with(table, newest)
         return Slice(settled.decisions, settled.replayed, table)

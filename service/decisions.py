@@ -34,6 +34,7 @@ from service.store.ports import Ledger, Outbox, ReplayMemory
 BATCH_MAX = 500  # Decisions settled at once: one script call, one append.
 # Turns of the loop that may wait for Redis together; later choices gather into larger batches.
 BATCHES_IN_FLIGHT_MAX = 4
+SOURCE_NAMES = tuple(source.name for source in Source)
 
 _log = structlog.get_logger(__name__)
 
@@ -113,6 +114,7 @@ class Decisions:
         decision = self.candidate(table, wish)
         asks = wish.occasion is not None and wish.force is None
         decision, replayed = await self._enqueue(decision, asks=asks)
+        self.metrics.decided(experiment_id, SOURCE_NAMES[decision.source], 1)
         return await self.answer(table, decision, replayed=replayed)
 
     async def table(self, tenant: int, experiment_id: str) -> ServingTable:
@@ -191,6 +193,7 @@ class Decisions:
         self._is_scheduled = False
         batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
         if batch:
+            self.metrics.batch_size("choice", len(batch))
             task = loop.create_task(self._settle_batch(batch))
             self._running.add(task)
             task.add_done_callback(self._end_batch)

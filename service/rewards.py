@@ -27,7 +27,7 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.sla import REWARD_SQL_DEADLINE_MS
-from service.store.ports import Ledger, Outbox
+from service.store.ports import Ledger, LedgerOutcome, Outbox
 
 BATCH_MAX = 500  # One transaction at a time: while it commits, the next batch gathers.
 # After SQL missed a deadline, rewards go straight to the outbox for this long.
@@ -175,6 +175,7 @@ class Rewards:
         self._writer = None
 
     async def _settle(self, batch: list[_Waiting]) -> None:
+        self.metrics.batch_size("reward", len(batch))
         try:
             statuses = await self._write([waiting.reward for waiting in batch])
         except PoisonRecordError as error:
@@ -215,7 +216,7 @@ class Rewards:
 
     async def _commit(self, rewards: list[Reward]) -> Sequence[RewardStatus]:
         """Run one transaction under one deadline; a late one may still commit: it is idempotent."""
-        commit = asyncio.ensure_future(self.ledger.append([], rewards))
+        commit = asyncio.create_task(self.ledger.append([], rewards))
         done, _ = await asyncio.wait({commit}, timeout=REWARD_SQL_DEADLINE_MS / SECOND_MS)
         if not done:
             commit.add_done_callback(_forget)
@@ -228,7 +229,7 @@ def _fail(waiting: _Waiting, error: Exception) -> None:
         waiting.done.set_exception(error)
 
 
-def _forget(late: asyncio.Future[object]) -> None:
+def _forget(late: asyncio.Task[LedgerOutcome]) -> None:
     """Read a late transaction's outcome, so that nobody complains it was never retrieved."""
     if not late.cancelled():
         late.exception()

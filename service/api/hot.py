@@ -36,8 +36,7 @@ from service.api.hot_schemas import (
     RewardResult,
 )
 from service.bulk import Bulk, Slice
-from service.decisions import Answer, Decisions, Wish, check_wish
-from service.domain.decision import Source
+from service.decisions import SOURCE_NAMES, Answer, Decisions, Wish, check_wish
 from service.domain.limits import BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX, CONTEXT_BYTES_MAX
 from service.domain.reward import RewardStatus
 from service.errors import (
@@ -58,7 +57,6 @@ _choose = msgspec.json.Decoder(ChooseRequest)
 _choose_batch = msgspec.json.Decoder(ChooseBatchRequest)
 _reward = msgspec.json.Decoder(RewardRequest)
 _reward_batch = msgspec.json.Decoder(RewardBatchRequest)
-_SOURCES = tuple(source.name for source in Source)
 _STATUSES = {status: _encode(RewardResponse(status.name)) for status in RewardStatus}
 _QUERY_FIELDS = frozenset({"experiment", "unit", "occasion", "format"})
 
@@ -127,7 +125,7 @@ class HotRoutes:
                 encode_id(decision),
                 ids[decision.variant],
                 decision.propensity,
-                _SOURCES[decision.source],
+                SOURCE_NAMES[decision.source],
                 decision.holdout,
                 i in piece.replayed,
                 decision.version,
@@ -206,7 +204,7 @@ def _answered(answer: Answer) -> ChooseResponse:
         table.allocation.experiment_id,
         table.variant_ids[decision.variant],
         decision.propensity,
-        _SOURCES[decision.source],
+        SOURCE_NAMES[decision.source],
         decision.holdout,
         answer.replayed,
         decision.version,
