@@ -1,0 +1,1 @@
+"""Bandit mathematics: from evidence to propensities, without I/O, clock or dice."""
