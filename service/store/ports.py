@@ -5,83 +5,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from msgspec import Struct
-
 from service.domain.allocation import Allocation, Publication
 from service.domain.decision import Decision
-from service.domain.evidence import Bucket
 from service.domain.experiment import AuditEntry, Experiment
-from service.domain.reward import Reward, RewardStatus
+from service.domain.reward import Reward
 from service.domain.token import SigningKey
+from service.store.records import (
+    Changes,
+    Chunk,
+    Cursor,
+    EvidenceChange,
+    LedgerOutcome,
+    LedgerRow,
+    OutboxPosition,
+    Record,
+    RecountDifference,
+    Segment,
+    Snapshot,
+)
 
-Record = Decision | Reward
-
-
-class OutboxPosition(Struct, frozen=True):
-    """How far a segment has been committed to the ledger, in bytes."""
-
-    segment: str
-    offset: int
-
-
-class LedgerOutcome(Struct, frozen=True):
-    """What one ledger transaction changed.
-
-    `rewards` has one status per reward given, in order; `decisions_new` counts first rows,
-    `conflicts` the differing answers that were kept beside the first one (new ones only).
-    """
-
-    decisions_new: int
-    conflicts: int
-    rewards: tuple[RewardStatus, ...]
-
-
-class EvidenceChange(Struct, frozen=True):
-    """The buckets of one experiment that changed above a revision, whole, and the newest one."""
-
-    revision: int
-    buckets: tuple[Bucket, ...]
-
-
-class RecountDifference(Struct, frozen=True):
-    """One measure of one bucket where the evidence and a recount of the rows disagree."""
-
-    variant: int
-    hour: int
-    measure: str
-    evidence: int
-    recount: int
-
-
-class LedgerRow(Struct, frozen=True):
-    """A decision as exported: `counted` is false for forced, inactive and conflicting answers."""
-
-    decision: Decision
-    counted: bool
-    rewards: tuple[Reward, ...]
-
-
-class Cursor(Struct, frozen=True):
-    """A place in an experiment's decisions, ordered by (time, key, kept beside or not)."""
-
-    decided_at_ms: int
-    key: bytes
-    serial: int = 0  # 0 for the first committed row, then 1, 2, .. for conflicting answers.
-
-
-class Snapshot(Struct, frozen=True):
-    """Evidence, estimate and allocation of one variant at one time."""
-
-    experiment: int
-    variant: int
-    at_ms: int
-    version: int
-    pulls: int
-    conversions: int
-    value_micros: int
-    effective_pulls: float
-    effective_successes: float
-    propensity: float
+__all__ = [
+    "AllocationStore",
+    "Changes",
+    "Chunk",
+    "Cursor",
+    "EvidenceChange",
+    "ExperimentStore",
+    "LeaseStore",
+    "Ledger",
+    "LedgerOutcome",
+    "LedgerRow",
+    "Outbox",
+    "OutboxPosition",
+    "OutboxReader",
+    "PublishedAllocations",
+    "Record",
+    "RecountDifference",
+    "ReplayMemory",
+    "Segment",
+    "SigningKeyStore",
+    "Snapshot",
+    "SnapshotStore",
+]
 
 
 class Ledger(Protocol):
@@ -277,14 +242,6 @@ class ReplayMemory(Protocol):
         ...
 
 
-class Changes(Struct, frozen=True):
-    """Experiments published since a cursor; a new epoch means that Redis lost its memory."""
-
-    epoch: str
-    cursor: int
-    experiments: tuple[int, ...]
-
-
 class PublishedAllocations(Protocol):
     """The fast copy of allocations, their evidence and configurations, for API processes."""
 
@@ -338,23 +295,6 @@ class Outbox(Protocol):
     def is_writable(self) -> bool:
         """Whether the last append succeeded, or space for one is there."""
         ...
-
-
-class Segment(Struct, frozen=True):
-    """One outbox file; `is_closed` once no live process holds it."""
-
-    name: str
-    is_closed: bool
-    modified_at_ms: int
-
-
-class Chunk(Struct, frozen=True):
-    """Records read from a segment; `next_offset` is where to go on after committing them."""
-
-    records: tuple[Record, ...]
-    next_offset: int
-    damaged: int
-    is_end: bool  # Nothing valid follows now.
 
 
 class OutboxReader(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,21 +12,19 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from service.decisions.wish import Wish, picked
 from service.domain.assignment import Pick
 from service.domain.clock import Clock
 from service.domain.decision import Decision, Source, replay_of, send_bytes, unpack_replay
-from service.domain.experiment import ExperimentState, VariantState
+from service.domain.experiment import ExperimentState
 from service.domain.limits import NONCE_MARK
 from service.domain.serving import ServingTable
 from service.domain.token import TokenCodec
 from service.errors import (
     ExperimentNotStartedError,
-    InvalidInputError,
     LedgerUnavailableError,
-    NoEligibleVariantError,
     OutboxUnavailableError,
     RedisUnavailableError,
-    VariantNotFoundError,
 )
 from service.metrics import Metrics
 from service.store.ports import Ledger, Outbox, ReplayMemory
@@ -37,16 +35,6 @@ BATCHES_IN_FLIGHT_MAX = 4
 SOURCE_NAMES = tuple(source.name for source in Source)
 
 _log = structlog.get_logger(__name__)
-
-
-class Wish(Struct, frozen=True, gc=False):
-    """What a caller asks for; `context` is JSON text."""
-
-    unit: str
-    occasion: str | None = None
-    eligible: tuple[str, ...] | None = None
-    context: bytes | None = None
-    force: str | None = None
 
 
 class Answer(Struct, frozen=True, gc=False):
@@ -130,7 +118,7 @@ class Decisions:
         """Build the whole candidate answer before anybody is asked."""
         occasion = self._occasion(wish)
         send = send_bytes(wish.unit, occasion)
-        pick = _pick(table, wish, send)
+        pick = picked(table, wish, send)
         return self.decision(table, wish, occasion, table.assigner.key(send), pick)
 
     def decision(
@@ -259,42 +247,6 @@ class Decisions:
                 await self.ledger.append(decisions, [])
             except LedgerUnavailableError as error:
                 raise OutboxUnavailableError("decisions cannot be recorded now") from error
-
-
-def check_wish(wish: Wish) -> None:
-    """Raise `InvalidInputError` for what no schema says: NULs and the service's own occasions."""
-    if "\0" in wish.unit or (wish.occasion and "\0" in wish.occasion):
-        raise InvalidInputError("unit and occasion must not contain NUL")
-    if wish.occasion and wish.occasion.startswith(NONCE_MARK):
-        raise InvalidInputError(f"an occasion must not start with {NONCE_MARK}")
-
-
-def _pick(table: ServingTable, wish: Wish, send: bytes) -> Pick:
-    if wish.force is not None:
-        return _forced(table, wish.force)
-    if wish.eligible is None:
-        return table.assigner.pick(wish.unit, send)
-    indices = _indices(table, wish.eligible)
-    pick = table.assigner.pick_among(wish.unit, send, indices)
-    if pick is None:
-        raise NoEligibleVariantError("none of the eligible variants is active")
-    return pick
-
-
-def _indices(table: ServingTable, variants: Collection[str]) -> list[int]:
-    found = [table.assigner.index_of(variant) for variant in variants]
-    indices = [index for index in found if index is not None]
-    if len(indices) < len(found):
-        raise VariantNotFoundError("the experiment has no such variant")
-    return indices
-
-
-def _forced(table: ServingTable, variant: str) -> Pick:
-    """Return a forced pick, for tests and previews: never counted."""
-    (index,) = _indices(table, (variant,))
-    if table.allocation.slots[index].state is VariantState.RETIRED:
-        raise InvalidInputError("the forced variant is retired")
-    return Pick(index, 1.0, holdout=False, source=Source.forced)
 
 
 def _fallback(decision: Decision) -> Decision:
