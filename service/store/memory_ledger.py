@@ -1,0 +1,158 @@
+"""The ledger in memory: the reference that the SQL ones are compared with, and for fast tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.domain.decision import Decision
+from service.domain.evidence import Bucket, BucketKey, Standing, added, changes_of
+from service.domain.reward import Reward, RewardStatus
+from service.store.ports import (
+    Cursor,
+    EvidenceChange,
+    LedgerOutcome,
+    LedgerRow,
+    OutboxPosition,
+    RecountDifference,
+)
+from service.store.sql_append import answer_of, unseen_rewards
+from service.store.sql_checks import refuse_poison
+from service.store.sql_evidence import differences
+from service.store.sql_export import Kept, attributed, cursor_of
+
+
+class MemoryLedger:
+    """See `service.store.ports.Ledger`; nothing here awaits, so every append is a transaction."""
+
+    def __init__(self) -> None:
+        self._firsts: dict[bytes, Decision] = {}
+        self._besides: list[Decision] = []
+        self._rewards: list[Reward] = []
+        self._buckets: dict[BucketKey, Bucket] = {}
+        self._changed_at: dict[BucketKey, int] = {}
+        self._revisions: dict[int, int] = {}
+        self._positions: dict[str, int] = {}
+
+    async def append(
+        self,
+        decisions: Sequence[Decision],
+        rewards: Sequence[Reward],
+        position: OutboxPosition | None = None,
+    ) -> LedgerOutcome:
+        """Insert what is new, in one step with evidence and outbox position."""
+        refuse_poison(decisions, rewards)
+        new, besides = self._sorted_out(decisions)
+        standings = self._standings({reward.key for reward in rewards})
+        seen = {(reward.key, reward.event, reward.event_id) for reward in self._rewards}
+        new_rewards, statuses = unseen_rewards(rewards, seen)
+        self._besides += besides
+        self._rewards += new_rewards
+        self._count(changes_of(new, new_rewards, standings))
+        if position is not None:
+            before = self._positions.get(position.segment, 0)
+            self._positions[position.segment] = max(before, position.offset)
+        return LedgerOutcome(len(new), len(besides), tuple(statuses))
+
+    def _sorted_out(self, decisions: Sequence[Decision]) -> tuple[list[Decision], list[Decision]]:
+        """Keep first decisions; return them, and the answers that differ from theirs."""
+        new: list[Decision] = []
+        besides: list[Decision] = []
+        known = {(decision.key, answer_of(decision)) for decision in self._besides}
+        for decision in decisions:
+            if decision.key not in self._firsts:
+                self._firsts[decision.key] = decision
+                new.append(decision)
+            first = self._firsts[decision.key]
+            answer = (decision.key, answer_of(decision))
+            if answer_of(first) != answer[1] and answer not in known:
+                known.add(answer)
+                besides.append(decision)
+        return new, besides
+
+    def _standings(self, keys: set[bytes]) -> dict[bytes, Standing]:
+        standings: dict[bytes, Standing] = {}
+        for reward in self._rewards:
+            if reward.key in keys and reward.status == RewardStatus.accepted:
+                before = standings.get(reward.key, Standing())
+                standings[reward.key] = Standing(
+                    before.value_micros + reward.value_micros,
+                    before.has_converted or reward.converts,
+                )
+        return standings
+
+    def _count(self, changes: dict[BucketKey, Bucket]) -> None:
+        for experiment in {key.experiment for key in changes}:
+            self._revisions[experiment] = self._revisions.get(experiment, 0) + 1
+        for key, change in changes.items():
+            self._buckets[key] = added(self._buckets.get(key, Bucket(key=key)), change)
+            self._changed_at[key] = self._revisions[key.experiment]
+
+    async def evidence(self, experiment: int, above_revision: int = 0) -> EvidenceChange:
+        """Return the buckets changed above a revision and the newest revision."""
+        keys = sorted(
+            key
+            for key, revision in self._changed_at.items()
+            if key.experiment == experiment and revision > above_revision
+        )
+        copies = tuple(added(self._buckets[key], Bucket(key=key)) for key in keys)
+        return EvidenceChange(self._revisions.get(experiment, 0), copies)
+
+    async def evidence_revisions(self) -> dict[int, int]:
+        """Return the newest evidence revision of every experiment that has evidence."""
+        return dict(self._revisions)
+
+    async def recount(self, experiment: int) -> list[RecountDifference]:
+        """Recount the evidence from the rows; an empty list means equal."""
+        kept = {key: b for key, b in self._buckets.items() if key.experiment == experiment}
+        decisions = (d for d in self._firsts.values() if d.experiment == experiment)
+        rewards = (reward for reward in self._rewards if reward.experiment == experiment)
+        return differences(kept, changes_of(decisions, rewards, {}))
+
+    async def rows(
+        self, experiment: int, after: Cursor | None, count: int
+    ) -> tuple[list[LedgerRow], Cursor | None]:
+        """Return decisions in order of time with their rewards, and where to go on."""
+        kept: list[Kept] = [(0, first) for first in self._firsts.values()]
+        kept += enumerate(self._besides, start=1)
+        places = {_place(row): row for row in kept if row[1].experiment == experiment}
+        start = () if after is None else (after.decided_at_ms, after.key, after.serial)
+        found = [places[place] for place in sorted(places) if place > start]
+        credited = attributed(kept, self._rewards)
+        page = [
+            LedgerRow(
+                decision=decision,
+                counted=decision.is_counted and serial == 0,
+                rewards=tuple(credited.get((decision.key, serial), ())),
+            )
+            for serial, decision in found[:count]
+        ]
+        return page, cursor_of(found[count - 1]) if len(found) > count and page else None
+
+    async def recent_decisions(
+        self, since_ms: int, before: Cursor | None, count: int
+    ) -> tuple[list[Decision], Cursor | None]:
+        """Return first-committed decisions of all experiments, newest first."""
+        recent = [d for d in self._firsts.values() if d.decided_at_ms >= since_ms]
+        recent.sort(key=lambda decision: (decision.decided_at_ms, decision.key), reverse=True)
+        if before is not None:
+            end = (before.decided_at_ms, before.key)
+            recent = [d for d in recent if (d.decided_at_ms, d.key) < end]
+        page = recent[:count]
+        return page, cursor_of((0, page[-1])) if len(recent) > count and page else None
+
+    async def position(self, segment: str) -> int:
+        """Return how far a segment is committed; 0 for an unknown one."""
+        return self._positions.get(segment, 0)
+
+    async def forget_segment(self, segment: str) -> None:
+        """Drop the position of a deleted segment."""
+        self._positions.pop(segment, None)
+
+    async def is_reachable(self) -> bool:
+        """Memory always answers."""
+        return True
+
+
+def _place(kept: Kept) -> tuple[int, bytes, int]:
+    serial, decision = kept
+    return decision.decided_at_ms, decision.key, serial

@@ -1,0 +1,13 @@
+"""What Alembic runs: migrate over the connection, and in the transaction, of the caller."""
+
+from alembic import context
+
+from service.store.sql_tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=True,
+    render_as_batch=True,  # SQLite changes a table by copying it.
+)
+context.run_migrations()

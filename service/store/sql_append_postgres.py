@@ -1,0 +1,188 @@
+"""The statements of an append on PostgreSQL, whose locks are the experiments' revision rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from service.domain.decision import Decision
+from service.domain.evidence import Bucket, BucketKey
+from service.domain.reward import Reward
+from service.store.ports import OutboxPosition
+from service.store.sql_append import Answer, UnlockableError
+from service.store.sql_rows import (
+    BUCKET_COLUMNS,
+    DECISION_COLUMNS,
+    EVIDENCE_COLUMNS,
+    REWARD_COLUMNS,
+    Row,
+    buckets_by_key,
+    decision_values,
+    evidence_values,
+    json_text,
+    qualified,
+    reward_values,
+)
+
+_TYPES = {
+    "tenant": "bigint",
+    "experiment": "bigint",
+    "variant": "integer",
+    "propensity": "double precision",
+    "source": "smallint",
+    "status": "smallint",
+    "holdout": "boolean",
+    "counted": "boolean",
+    "converts": "boolean",
+    "version": "bigint",
+    "key_id": "smallint",
+    "decided_at_ms": "bigint",
+    "occurred_at_ms": "bigint",
+    "received_at_ms": "bigint",
+    "hour": "bigint",
+    "pulls": "bigint",
+    "conversions": "bigint",
+    "value_micros_squared": "numeric",
+    "revision": "bigint",
+}
+
+
+def _batch(table: str, columns: str, types: Mapping[str, str]) -> str:
+    """Return an INSERT whose rows are one JSON parameter; keys stand in it as hexadecimals."""
+    names = [name.strip() for name in columns.split(",")]
+    typed = ", ".join(f"{name} {types.get(name, 'text')}" for name in names)
+    values = ", ".join("decode(r.key, 'hex')" if name == "key" else f"r.{name}" for name in names)
+    return (
+        f"INSERT INTO {table} ({columns}) SELECT {values}"  # noqa: S608
+        f" FROM ROWS FROM (json_to_recordset(%s::json) AS ({typed})) WITH ORDINALITY AS r"
+    )
+
+
+_ORDER = " ORDER BY r.ordinality"
+_INSERT_DECISIONS = (
+    _batch("decisions", DECISION_COLUMNS, _TYPES) + " ON CONFLICT DO NOTHING RETURNING key"
+)
+_INSERT_BESIDE = (
+    _batch("conflicting_decisions", DECISION_COLUMNS, _TYPES)
+    + _ORDER
+    + " ON CONFLICT DO NOTHING RETURNING serial"
+)
+# Serials grow in the order of the batch: a recount credits the same reward with a conversion.
+_INSERT_REWARDS = (
+    _batch("rewards", REWARD_COLUMNS, _TYPES | {"value_micros": "bigint"})
+    + _ORDER
+    + " ON CONFLICT DO NOTHING RETURNING serial"
+)
+_REVISIONS = (
+    "SELECT experiment, revision FROM evidence_revisions WHERE experiment = ANY(%s::bigint[])"
+    " ORDER BY experiment FOR UPDATE"
+)
+_ADD_REVISIONS = (
+    "INSERT INTO evidence_revisions (experiment, revision)"
+    " SELECT e, 0 FROM unnest(%s::bigint[]) AS e ORDER BY e ON CONFLICT DO NOTHING"
+)
+_FIRST_ROWS = (
+    "SELECT key, variant, version, decided_at_ms FROM decisions WHERE key = ANY(%s::bytea[])"
+)
+_REWARDS_OF = (
+    "SELECT key, event, event_id, value_micros, status, converts FROM rewards"
+    " WHERE key = ANY(%s::bytea[])"
+)
+_BUCKETS_OF = (
+    f"SELECT {qualified(BUCKET_COLUMNS, 'e')} FROM evidence AS e"  # noqa: S608
+    " JOIN unnest(%s::bigint[], %s::text[], %s::integer[], %s::bigint[])"
+    " AS w (experiment, segment, variant, hour)"
+    " ON e.experiment = w.experiment AND e.segment = w.segment"
+    " AND e.variant = w.variant AND e.hour = w.hour"
+)
+_SAVE_BUCKETS = (
+    _batch("evidence", EVIDENCE_COLUMNS, _TYPES | {"value_micros": "numeric"})
+    + " ON CONFLICT (experiment, segment, variant, hour) DO UPDATE SET "
+    + ", ".join(
+        f"{name} = excluded.{name}" for name in map(str.strip, EVIDENCE_COLUMNS.split(",")[4:])
+    )
+)
+_SAVE_REVISIONS = (
+    "UPDATE evidence_revisions AS e SET revision = w.revision"
+    " FROM unnest(%s::bigint[], %s::bigint[]) AS w (experiment, revision)"
+    " WHERE e.experiment = w.experiment"
+)
+_SAVE_POSITION = (
+    "INSERT INTO outbox_positions (segment, position, at_ms)"
+    " VALUES (%s, %s, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+    " ON CONFLICT (segment) DO UPDATE SET position = excluded.position, at_ms = excluded.at_ms"
+    " WHERE excluded.position > outbox_positions.position"
+)
+_DECISION_NAMES = [name.strip() for name in DECISION_COLUMNS.split(",")]
+_REWARD_NAMES = [name.strip() for name in REWARD_COLUMNS.split(",")]
+_EVIDENCE_NAMES = [name.strip() for name in EVIDENCE_COLUMNS.split(",")]
+
+
+def add_revisions(connection: Connection, experiments: Sequence[int]) -> None:
+    """Give experiments the rows that an append locks, at revision 0."""
+    connection.exec_driver_sql(_ADD_REVISIONS, (list(experiments),))
+
+
+def _keyed(names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> tuple[str]:
+    """Return rows that start with a decision key as one JSON parameter."""
+    return (json_text([dict(zip(names, (key.hex(), *row), strict=True)) for key, *row in rows]),)
+
+
+class PostgresAppend:
+    """See `AppendStatements`; READ COMMITTED shows each statement what was committed before it."""
+
+    def lock_revisions(self, connection: Connection, experiments: Sequence[int]) -> dict[int, int]:
+        """Lock the rows of the experiments in order; `UnlockableError` where there is none."""
+        rows = connection.exec_driver_sql(_REVISIONS, (list(experiments),))
+        revisions: dict[int, int] = dict(tuple(row) for row in rows)
+        if len(revisions) < len(experiments):
+            raise UnlockableError([e for e in experiments if e not in revisions])
+        return revisions
+
+    def insert_decisions(
+        self, connection: Connection, decisions: Sequence[Decision]
+    ) -> dict[bytes, Answer]:
+        """Insert what is new, and return what stood there for the keys that were not."""
+        parameters = _keyed(_DECISION_NAMES, map(decision_values, decisions))
+        new = {row[0] for row in connection.exec_driver_sql(_INSERT_DECISIONS, parameters)}
+        old = [decision.key for decision in decisions if decision.key not in new]
+        if not old:
+            return {}
+        rows = connection.exec_driver_sql(_FIRST_ROWS, (old,))
+        return {key: Answer(*answer) for key, *answer in rows}
+
+    def keep_beside(self, connection: Connection, decisions: Sequence[Decision]) -> int:
+        """Insert differing answers unless they are there, and return how many were not."""
+        parameters = _keyed(_DECISION_NAMES, map(decision_values, decisions))
+        return len(connection.exec_driver_sql(_INSERT_BESIDE, parameters).fetchall())
+
+    def rewards_of(self, connection: Connection, keys: Sequence[bytes]) -> Sequence[Row]:
+        """Return what is known of the decisions' rewards."""
+        return connection.exec_driver_sql(_REWARDS_OF, (list(keys),)).fetchall()
+
+    def insert_rewards(self, connection: Connection, rewards: Sequence[Reward]) -> None:
+        """Insert rewards, none of which is there, in their order."""
+        parameters = _keyed(_REWARD_NAMES, map(reward_values, rewards))
+        connection.exec_driver_sql(_INSERT_REWARDS, parameters)
+
+    def buckets_of(
+        self, connection: Connection, keys: Iterable[BucketKey]
+    ) -> dict[BucketKey, Bucket]:
+        """Return those of the buckets that exist."""
+        columns = tuple(list(column) for column in zip(*keys, strict=True))
+        return buckets_by_key(connection.exec_driver_sql(_BUCKETS_OF, columns))
+
+    def save_evidence(
+        self, connection: Connection, buckets: Sequence[Bucket], revisions: Mapping[int, int]
+    ) -> None:
+        """Write whole buckets and the revisions they belong to."""
+        rows = [evidence_values(b, revisions[b.key.experiment]) for b in buckets]
+        parameters = [dict(zip(_EVIDENCE_NAMES, row, strict=True)) for row in rows]
+        connection.exec_driver_sql(_SAVE_BUCKETS, (json_text(parameters),))
+        connection.exec_driver_sql(_SAVE_REVISIONS, (list(revisions), list(revisions.values())))
+
+    def save_position(self, connection: Connection, position: OutboxPosition) -> None:
+        """Move a segment's position forward, never back."""
+        connection.exec_driver_sql(_SAVE_POSITION, (position.segment, position.offset))

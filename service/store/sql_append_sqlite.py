@@ -1,0 +1,131 @@
+"""The statements of an append on SQLite, whose write lock is the whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection
+
+from service.domain.decision import Decision
+from service.domain.evidence import Bucket, BucketKey
+from service.domain.reward import Reward
+from service.store.ports import OutboxPosition
+from service.store.sql_append import Answer
+from service.store.sql_rows import (
+    BUCKET_COLUMNS,
+    DECISION_COLUMNS,
+    EVIDENCE_COLUMNS,
+    REWARD_COLUMNS,
+    Row,
+    buckets_by_key,
+    decision_values,
+    evidence_values,
+    json_text,
+    qualified,
+    reward_values,
+)
+
+# Keys arrive as one blob and are cut up there: one statement text for any number of them, and
+# nothing to escape. CROSS JOIN keeps SQLite from turning the loops around.
+_KEYS = "FROM json_each(?) AS start CROSS JOIN {} AS t ON t.key = substr(?, start.value, 16)"
+# S608: only names of tables and columns are put into these texts.
+_FIRST_ROWS = f"SELECT t.key, t.variant, t.version, t.decided_at_ms {_KEYS}".format("decisions")
+_REWARDS_OF = (
+    f"SELECT t.key, t.event, t.event_id, t.value_micros, t.status, t.converts {_KEYS}"
+).format("rewards")
+
+
+def _insert(table: str, columns: str) -> str:
+    places = ", ".join("?" * (columns.count(",") + 1))
+    return f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608
+
+
+_INSERT_DECISIONS = _insert("decisions", DECISION_COLUMNS)
+_INSERT_BESIDE = _insert("conflicting_decisions", DECISION_COLUMNS) + " ON CONFLICT DO NOTHING"
+_INSERT_REWARDS = _insert("rewards", REWARD_COLUMNS)
+_BUCKETS_OF = (
+    f"SELECT {qualified(BUCKET_COLUMNS, 'e')} FROM json_each(?) AS wanted"  # noqa: S608
+    " CROSS JOIN evidence AS e ON e.experiment = json_extract(wanted.value, '$[0]')"
+    " AND e.segment = json_extract(wanted.value, '$[1]')"
+    " AND e.variant = json_extract(wanted.value, '$[2]')"
+    " AND e.hour = json_extract(wanted.value, '$[3]')"
+)
+_SAVE_BUCKETS = _insert("evidence", EVIDENCE_COLUMNS).replace("INSERT", "INSERT OR REPLACE", 1)
+_REVISIONS = (
+    "SELECT experiment, revision FROM evidence_revisions"
+    " WHERE experiment IN (SELECT value FROM json_each(?))"
+)
+_SAVE_REVISIONS = "INSERT OR REPLACE INTO evidence_revisions (experiment, revision) VALUES (?, ?)"
+_SAVE_POSITION = (
+    "INSERT INTO outbox_positions (segment, position, at_ms)"
+    " VALUES (?, ?, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))"
+    " ON CONFLICT (segment) DO UPDATE SET position = excluded.position, at_ms = excluded.at_ms"
+    " WHERE excluded.position > outbox_positions.position"
+)
+
+
+@lru_cache(maxsize=1_024)
+def _starts(count: int) -> str:
+    return json_text([1 + 16 * index for index in range(count)])
+
+
+def _by_keys(connection: Connection, statement: str, keys: Sequence[bytes]) -> Sequence[Row]:
+    parameters: tuple[Any, ...] = (_starts(len(keys)), b"".join(keys))
+    return connection.exec_driver_sql(statement, parameters).fetchall()
+
+
+class SqliteAppend:
+    """See `AppendStatements`; BEGIN IMMEDIATE has locked everything already.
+
+    So what is there can be read first, and what is not inserted by `executemany`, which beats a
+    JSON parameter here: nothing travels, and values are bound as they are.
+    """
+
+    def lock_revisions(self, connection: Connection, experiments: Sequence[int]) -> dict[int, int]:
+        """Read the revisions; an experiment without one is at 0."""
+        rows = connection.exec_driver_sql(_REVISIONS, (json_text(experiments),))
+        return dict(tuple(row) for row in rows)
+
+    def insert_decisions(
+        self, connection: Connection, decisions: Sequence[Decision]
+    ) -> dict[bytes, Answer]:
+        """Insert what is new, and return what stood there for the keys that were not."""
+        rows = _by_keys(connection, _FIRST_ROWS, [decision.key for decision in decisions])
+        stored = {key: Answer(*answer) for key, *answer in rows}
+        new = [decision_values(decision) for decision in decisions if decision.key not in stored]
+        if new:
+            connection.exec_driver_sql(_INSERT_DECISIONS, new)
+        return stored
+
+    def keep_beside(self, connection: Connection, decisions: Sequence[Decision]) -> int:
+        """Insert differing answers unless they are there, and return how many were not."""
+        values = [decision_values(decision) for decision in decisions]
+        return connection.exec_driver_sql(_INSERT_BESIDE, values).rowcount
+
+    def rewards_of(self, connection: Connection, keys: Sequence[bytes]) -> Sequence[Row]:
+        """Return what is known of the decisions' rewards."""
+        return _by_keys(connection, _REWARDS_OF, keys)
+
+    def insert_rewards(self, connection: Connection, rewards: Sequence[Reward]) -> None:
+        """Insert rewards, none of which is there, in their order."""
+        connection.exec_driver_sql(_INSERT_REWARDS, [reward_values(r) for r in rewards])
+
+    def buckets_of(
+        self, connection: Connection, keys: Iterable[BucketKey]
+    ) -> dict[BucketKey, Bucket]:
+        """Return those of the buckets that exist."""
+        return buckets_by_key(connection.exec_driver_sql(_BUCKETS_OF, (json_text(list(keys)),)))
+
+    def save_evidence(
+        self, connection: Connection, buckets: Sequence[Bucket], revisions: Mapping[int, int]
+    ) -> None:
+        """Write whole buckets and the revisions they belong to."""
+        rows = [evidence_values(b, revisions[b.key.experiment]) for b in buckets]
+        connection.exec_driver_sql(_SAVE_BUCKETS, rows)
+        connection.exec_driver_sql(_SAVE_REVISIONS, list(revisions.items()))
+
+    def save_position(self, connection: Connection, position: OutboxPosition) -> None:
+        """Move a segment's position forward, never back."""
+        connection.exec_driver_sql(_SAVE_POSITION, (position.segment, position.offset))

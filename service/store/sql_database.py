@@ -1,0 +1,132 @@
+"""One SQL database, SQLite or PostgreSQL: its engines, its few threads, its transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.errors import LedgerUnavailableError, ServiceError
+from service.store import sql_engines, sql_migrations
+from service.store.sql_errors import is_disconnect, translated_errors
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 5.0
+PATIENT_SECONDS = 300.0  # For recounts, thinning and migrations, which nobody waits for.
+READERS = 3
+WRITERS = 4
+
+
+def normalised_url(url: str) -> str:
+    """Return a database URL with the driver that we use: psycopg 3 for PostgreSQL."""
+    for scheme in ("postgres://", "postgresql://"):
+        if url.startswith(scheme):
+            return "postgresql+psycopg://" + url.removeprefix(scheme)
+    return url
+
+
+class SqlDatabase:
+    """Runs functions of a connection in transactions, on threads of its own.
+
+    SQLite has one writer thread with one connection: writers of one process queue in order, and
+    only those of different processes meet at the file's lock. Readers never wait for writers.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._url = make_url(normalised_url(url))
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        self._timeout_seconds = timeout_seconds
+        writers = 1 if self.is_sqlite else WRITERS
+        self._writer, self._reader = self._engines(writers + READERS)
+        self._write_threads = ThreadPoolExecutor(writers, "sql-write")
+        self._read_threads = ThreadPoolExecutor(READERS, "sql-read")
+
+    def _engines(self, connections: int) -> tuple[Engine, Engine]:
+        if self.is_sqlite:
+            return sql_engines.sqlite_engines(self._url, self._timeout_seconds, READERS)
+        return sql_engines.postgres_engines(self._url, self._timeout_seconds, connections)
+
+    async def read(self, query: Callable[[Connection], T], *, is_patient: bool = False) -> T:
+        """Return what a query says of one snapshot of the database."""
+        work = partial(self._run, self._read_threads, self._reader, query, is_patient)
+        return await _repeated_if_disconnected(work)
+
+    async def write(
+        self,
+        change: Callable[[Connection], T],
+        *,
+        is_repeatable: bool = True,
+        is_patient: bool = False,
+    ) -> T:
+        """Run a change in one transaction and return its result once that is committed.
+
+        A repeatable one does no harm when it is done twice.
+        """
+        work = partial(self._run, self._write_threads, self._writer, change, is_patient)
+        return await (_repeated_if_disconnected(work) if is_repeatable else work())
+
+    async def _run(
+        self,
+        threads: ThreadPoolExecutor,
+        engine: Engine,
+        work: Callable[[Connection], T],
+        is_patient: bool,
+    ) -> T:
+        # A server that is frozen rather than gone answers no statement timeout of its own.
+        deadline = PATIENT_SECONDS if is_patient else self._timeout_seconds
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(deadline):
+                return await loop.run_in_executor(
+                    threads, partial(self._transaction, engine, work, is_patient)
+                )
+        except TimeoutError as error:
+            raise LedgerUnavailableError("SQL is unavailable: it took too long") from error
+
+    def _transaction(self, engine: Engine, work: Callable[[Connection], T], is_patient: bool) -> T:
+        with translated_errors(), engine.begin() as connection:
+            if is_patient and not self.is_sqlite:
+                sql_engines.allow_seconds(connection, PATIENT_SECONDS)
+            return work(connection)
+
+    async def migrate(self) -> None:
+        """Bring the schema up to date; processes that start together wait for one another."""
+        await self.write(sql_migrations.upgrade, is_repeatable=False, is_patient=True)
+
+    async def is_current(self) -> bool:
+        """Return whether the schema is the one that this code was written for."""
+        return await self.read(sql_migrations.is_current)
+
+    async def is_reachable(self) -> bool:
+        """Return whether SQL answers; never raises."""
+        try:
+            await self.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+        except (ServiceError, SQLAlchemyError, RuntimeError):
+            return False
+        return True
+
+    async def dispose(self) -> None:
+        """Close the threads and connections; transactions under way are ended first."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        for threads in (self._write_threads, self._read_threads):
+            threads.shutdown(wait=True, cancel_futures=True)
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+async def _repeated_if_disconnected(work: Callable[[], Awaitable[T]]) -> T:
+    """Try once more over a new connection: the old one died with a restart of the server."""
+    try:
+        return await work()
+    except LedgerUnavailableError as error:
+        if not is_disconnect(error.__cause__):
+            raise
+    return await work()

@@ -1,0 +1,88 @@
+"""The SQLAlchemy engines: what is peculiar to SQLite and to PostgreSQL about connections."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import cast
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+# SQLite's own busy handler backs off to 100 ms and starves behind a busy drain; we ask often.
+_LOCK_POLL_SECONDS = 0.0005
+_LOCK_SECONDS_MAX = 2.0
+_CACHE_KIB = 65_536
+# 32 MB: with random keys, pages are written again and again before they need to go home.
+_CHECKPOINT_PAGES = 8_000
+_CONNECT_SECONDS_MAX = 2
+
+
+def sqlite_engines(url: URL, timeout_seconds: float, readers: int) -> tuple[Engine, Engine]:
+    """Return a writer of one connection and a reader of several, on one file in WAL mode."""
+    arguments = {"timeout": min(timeout_seconds, _LOCK_SECONDS_MAX), "check_same_thread": False}
+    writer = create_engine(
+        url, hide_parameters=True, connect_args=arguments, pool_size=1, max_overflow=0
+    )
+    reader = create_engine(
+        url, hide_parameters=True, connect_args=arguments, pool_size=readers, max_overflow=0
+    )
+    for engine in (writer, reader):
+        event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(writer, "begin", _begin_immediately)
+    event.listen(reader, "begin", _begin_reading)
+    return writer, reader
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # We say BEGIN ourselves: see SQLAlchemy's pysqlite page.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+    connection.execute("PRAGMA temp_store=MEMORY")
+
+
+def _begin_reading(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediately(connection: Connection) -> None:
+    """Take the file's write lock, asking twice a millisecond until the deadline."""
+    driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+    deadline = time.perf_counter() + _LOCK_SECONDS_MAX
+    driver.execute("PRAGMA busy_timeout=0")
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.perf_counter() > deadline:
+                raise
+            time.sleep(_LOCK_POLL_SECONDS)
+        else:
+            return
+
+
+def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tuple[Engine, Engine]:
+    """Return two faces of one bounded pool: writing, and reading one snapshot."""
+    milliseconds = int(timeout_seconds * 1000)
+    writer = create_engine(
+        url,
+        hide_parameters=True,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=timeout_seconds,
+        connect_args={
+            "connect_timeout": _CONNECT_SECONDS_MAX,
+            "tcp_user_timeout": milliseconds,
+            "options": f"-c statement_timeout={milliseconds} -c timezone=UTC",
+            "application_name": "promobandit",
+        },
+    )
+    reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return writer, reader
+
+
+def allow_seconds(connection: Connection, seconds: float) -> None:
+    """Let the statements of this PostgreSQL transaction take longer than usual."""
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")

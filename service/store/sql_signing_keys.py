@@ -1,0 +1,53 @@
+"""The secrets that sign decision tokens, in SQL, where every process finds the same ones."""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+
+from sqlalchemy import Connection, select
+
+from service.domain.token import SECRET_BYTES, SigningKey
+from service.store.sql_database import SqlDatabase
+from service.store.sql_statements import insert_or_ignore
+from service.store.sql_tables import signing_keys
+
+
+class SqlSigningKeyStore:
+    """See `service.store.ports.SigningKeyStore`."""
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self._database = database
+
+    async def keys(self) -> list[SigningKey]:
+        """Return all keys, oldest first; makes the first one when there is none."""
+        found = await self._database.read(_keys)
+        if found:
+            return found
+        # Of processes that start together one inserts; all read what it inserted.
+        await self.add(first_key())
+        return await self._database.read(_keys)
+
+    async def add(self, key: SigningKey) -> bool:
+        """Insert a key; False when its id is taken."""
+        return await self._database.write(partial(_add, key=key))
+
+
+def first_key() -> SigningKey:
+    """Return a new secret as key 1, active since ever."""
+    return SigningKey(id=1, secret=secrets.token_bytes(SECRET_BYTES), active_from_ms=0)
+
+
+def _keys(connection: Connection) -> list[SigningKey]:
+    query = select(signing_keys).order_by(signing_keys.c.active_from_ms, signing_keys.c.id)
+    return [
+        SigningKey(row.id, bytes(row.secret), row.active_from_ms)
+        for row in connection.execute(query)
+    ]
+
+
+def _add(connection: Connection, key: SigningKey) -> bool:
+    statement = insert_or_ignore(connection, signing_keys).values(
+        id=key.id, secret=key.secret, active_from_ms=key.active_from_ms
+    )
+    return connection.execute(statement.returning(signing_keys.c.id)).scalar() is not None
