@@ -1,0 +1,84 @@
+"""The HTTP application: hot routes in front, FastAPI behind them, one lifespan for both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from service.api import errors, experiments, exports, hot_openapi, operations, reports
+from service.api.dependencies import Services
+from service.api.guard import BodyGuard, Stopwatch
+from service.api.hot import HotDispatcher, HotRoutes
+from service.api.schemas import struct_components
+
+_DESCRIPTION = (
+    "Picks which variant of a promotion e-mail each recipient gets, learns from conversions, and "
+    "moves the next sends toward the variants that over-perform. Errors are problem documents "
+    "(RFC 9457); times are RFC 3339 in UTC."
+)
+_TAGS = [
+    {"name": "choices", "description": "Which variant a unit gets."},
+    {"name": "rewards", "description": "What became of a decision."},
+    {"name": "experiments", "description": "Variants, policy, reward definition and state."},
+    {"name": "reports", "description": "Numbers per variant, with their uncertainty."},
+    {"name": "exports", "description": "Every decision with its propensity and rewards."},
+    {"name": "operations", "description": "Health and metrics."},
+]
+
+
+class Application(FastAPI):
+    """FastAPI with the hot routes and the msgspec bodies in its OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document, made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(struct_components())
+            self.openapi_schema = hot_openapi.describe(document)
+        return self.openapi_schema
+
+
+def create_app(services: Services) -> ASGIApp:
+    """Return the whole application; without `services.decisions` the hot routes are left out."""
+    inner = _inner(services)
+    if services.decisions is None or services.rewards is None or services.bulk is None:
+        return inner
+    routes = HotRoutes(services.decisions, services.bulk, services.rewards, services.tenant)
+    return HotDispatcher(routes, inner, services.metrics)
+
+
+def _inner(services: Services) -> Application:
+    app = Application(
+        title="promobandit",
+        description=_DESCRIPTION,
+        version="0.1.0",
+        openapi_tags=_TAGS,
+        # The interactive pages load scripts from elsewhere, which a closed network has not.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        lifespan=_lifespan,
+    )
+    app.state.services = services
+    errors.install(app)
+    for room in (experiments, reports, exports, operations):
+        app.include_router(room.router)
+    app.add_middleware(BodyGuard)
+    app.add_middleware(Stopwatch, metrics=services.metrics)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    await services.start()
+    try:
+        yield
+    finally:
+        await services.stop()

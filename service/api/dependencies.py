@@ -1,0 +1,106 @@
+"""What the routers are given: the services of this process, the tenant and the actor."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Header, Path, Request
+
+from service.bulk import Bulk
+from service.decisions import Decisions
+from service.domain.clock import Clock
+from service.domain.experiment import DEFAULT_TENANT
+from service.domain.limits import ID_PATTERN
+from service.domain.serving import ServingTable
+from service.experiments import Experiments, Target
+from service.metrics import Metrics
+from service.reporting.exports import Exports
+from service.reporting.report import Reports
+from service.rewards import Rewards
+
+ACTOR_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.@:+-]{0,63}$"
+ACTOR_DEFAULT = "anonymous"
+
+
+class Health(Protocol):
+    """Whether this process may be sent traffic."""
+
+    async def reasons(self) -> list[str]:
+        """Return why the process is not ready, in plain words; empty when it is."""
+        ...
+
+
+class Tables(Protocol):
+    """Where the allocations in force are looked up."""
+
+    async def find(self, tenant: int, experiment_id: str) -> ServingTable:
+        """Return an experiment's table, or raise `ExperimentNotFoundError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything the HTTP layer calls; `service.bootstrap` and the tests build it."""
+
+    experiments: Experiments
+    allocations: Tables
+    reports: Reports
+    exports: Exports
+    metrics: Metrics
+    health: Health
+    clock: Clock
+    start: Callable[[], Awaitable[None]]
+    stop: Callable[[], Awaitable[None]]
+    tenant: int = DEFAULT_TENANT
+    # The use cases of the hot routes; None leaves these routes out (tests of the others).
+    decisions: Decisions | None = None
+    rewards: Rewards | None = None
+    bulk: Bulk | None = None
+
+
+def services_of(request: Request) -> Services:
+    """Return the services the application was created with."""
+    services: Services = request.app.state.services
+    return services
+
+
+def tenant_of(services: Annotated[Services, Depends(services_of)]) -> int:
+    """Return the tenant of a request: the only one, until keys name others."""
+    return services.tenant
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+TenantDep = Annotated[int, Depends(tenant_of)]
+ExperimentId = Annotated[
+    str, Path(pattern=ID_PATTERN, description="The experiment's id.", examples=["spring-sale"])
+]
+VariantId = Annotated[
+    str, Path(pattern=ID_PATTERN, description="The variant's id.", examples=["ten-off"])
+]
+Actor = Annotated[
+    str,
+    Header(
+        alias="X-Actor",
+        pattern=ACTOR_PATTERN,
+        description="Who does it, for the audit trail.",
+        examples=["ada@example.com"],
+    ),
+]
+
+
+def target_of(
+    experiment_id: ExperimentId, tenant: TenantDep, actor: Actor = ACTOR_DEFAULT
+) -> Target:
+    """Return which experiment is meant, and who acts on it."""
+    return Target(tenant, experiment_id, actor)
+
+
+def experiments_of(services: Annotated[Services, Depends(services_of)]) -> Experiments:
+    """Return the use case behind the admin routes."""
+    return services.experiments
+
+
+TargetDep = Annotated[Target, Depends(target_of)]
+ExperimentsDep = Annotated[Experiments, Depends(experiments_of)]

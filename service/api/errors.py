@@ -1,0 +1,181 @@
+"""Errors in HTTP: one status for every domain error, and problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from service import errors
+from service.errors import ServiceError
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+FIELD_ERRORS_MAX = 10
+DETAIL_LENGTH_MAX = 300
+
+STATUS_OF: Mapping[type[ServiceError], HTTPStatus] = {
+    errors.InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnsupportedFeatureError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ExperimentNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.VariantNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.ExperimentNotStartedError: HTTPStatus.CONFLICT,
+    errors.StateConflictError: HTTPStatus.CONFLICT,
+    errors.RevisionConflictError: HTTPStatus.CONFLICT,
+    errors.NoEligibleVariantError: HTTPStatus.CONFLICT,
+    errors.DecisionNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.WindowClosedError: HTTPStatus.GONE,
+    errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LedgerUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.OutboxUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RedisUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.PoisonRecordError: HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+
+# Where the standard library's phrase is an old one.
+_TITLES: Mapping[int, str] = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content too large"}
+# What a refused field is told, by pydantic's error type. Its own messages may quote the input;
+# ours only name limits, which come from our schema.
+_REASONS = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "extra_forbidden": "is not a field of this body",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_type": "must be an integer",
+    "json_invalid": "is not valid JSON",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "missing": "is required",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_type": "must be a string",
+    "too_long": "must have at most {max_length} items",
+    "too_short": "must have at least {min_length} items",
+    "value_error": "{error}",  # The message of a validator of ours.
+}
+_PRINTABLE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One refused field: where it stands, and why."""
+
+    field: str
+    reason: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of every error answer."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: Sequence[FieldError] = ()
+
+
+def problem(
+    status: int, title: str, detail: str, slug: str, fields: Sequence[FieldError] = ()
+) -> bytes:
+    """Return a problem document; the slug is the stable name of its type."""
+    document = Problem(f"/problems/{slug}", title, int(status), detail[:DETAIL_LENGTH_MAX], fields)
+    return msgspec.json.encode(document)
+
+
+def problem_of(error: ServiceError) -> tuple[int, bytes]:
+    """Return the status and the problem document of a domain error."""
+    words = _words(type(error))
+    title = words.capitalize()
+    status = STATUS_OF[type(error)]
+    return status, problem(status, title, str(error) or title, words.replace(" ", "-"))
+
+
+def problem_of_status(status: int, detail: str = "") -> bytes:
+    """Return the problem document of an HTTP status that no domain error stands for."""
+    title = _TITLES.get(status) or HTTPStatus(status).phrase.capitalize()
+    return problem(status, title, detail or title, title.lower().replace(" ", "-"))
+
+
+def not_ready(reasons: Sequence[str]) -> Response:
+    """Return what a process says that should not be sent traffic."""
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    return response(status, problem(status, "Not ready", "; ".join(reasons), "not-ready"))
+
+
+def headers_of(status: int) -> dict[str, str]:
+    """Return the headers that an error answer carries besides its content type."""
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return {}
+
+
+def field_errors_of(found: Iterable[Mapping[str, Any]]) -> list[FieldError]:
+    """Translate pydantic's errors into our own words, which never quote the input."""
+    listed = [FieldError(_field_of(e["loc"]), _reason_of(e)) for e in found]
+    return listed[:FIELD_ERRORS_MAX]
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of an application a problem document."""
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_exception)
+
+
+def response(status: int, document: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a problem document as a response."""
+    return Response(document, status, {**headers_of(status), **(headers or {})}, PROBLEM_MEDIA_TYPE)
+
+
+async def _on_service_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)  # noqa: S101  # Starlette types handlers by Exception.
+    return response(*problem_of(error))
+
+
+async def _on_validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    fields = field_errors_of(error.errors())
+    detail = "; ".join(f"{each.field} {each.reason}" for each in fields)
+    return response(status, problem(status, "Invalid input", detail, "invalid-input", fields))
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return response(error.status_code, problem_of_status(error.status_code), error.headers)
+
+
+async def _on_exception(_: Request, __: Exception) -> Response:
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return response(status, problem_of_status(status, "The server failed; see its log"))
+
+
+def _words(error: type[ServiceError]) -> str:
+    """Return `ExperimentNotFoundError` as "experiment not found"."""
+    name = error.__name__.removesuffix("Error")
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()
+
+
+def _field_of(location: Sequence[str | int]) -> str:
+    """Return a location as a dotted path; names that a caller made up are kept if harmless."""
+    parts = location[1:] if location[:1] == ("body",) else location
+    named = [str(part) if _PRINTABLE_NAME.fullmatch(str(part)) else "?" for part in parts]
+    return ".".join(named) or "body"
+
+
+def _reason_of(found: Mapping[str, Any]) -> str:
+    return _REASONS.get(found["type"], "is not valid").format(**found.get("ctx", {}))

@@ -1,0 +1,89 @@
+"""What every request passes before FastAPI reads it: body limits, media type, and the stopwatch."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from time import perf_counter
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.errors import problem_of_status, response
+from service.domain.limits import BODY_BYTES_MAX, PAYLOAD_BYTES_MAX, VARIANTS_MAX
+from service.metrics import Metrics
+
+# Room for a definition whose every variant has the largest payload.
+DEFINITION_BYTES_MAX = VARIANTS_MAX * PAYLOAD_BYTES_MAX + BODY_BYTES_MAX
+UNMATCHED = "unmatched"  # Paths that are no route of ours are never labels.
+_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+_NOT_JSON = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class BodyGuard:
+    """Refuses bodies that are too large, said so or not, and those that are not JSON."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 413 or 415, or pass the request on with its body counted."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refused = _refusal(Headers(scope=scope))
+        if refused is None:
+            await self._app(scope, _counted(receive), send)
+        else:
+            await response(refused, problem_of_status(refused))(scope, receive, send)
+
+
+class Stopwatch:
+    """Counts requests and their time under the template of their route."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and count what was answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", UNMATCHED)
+            self._metrics.requested(route, status, perf_counter() - started)
+
+
+def _refusal(headers: Headers) -> HTTPStatus | None:
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > DEFINITION_BYTES_MAX:
+        return _TOO_LARGE
+    has_body = length != "0" or "transfer-encoding" in headers
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return _NOT_JSON if has_body and media_type != "application/json" else None
+
+
+def _counted(receive: Receive) -> Receive:
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > DEFINITION_BYTES_MAX:
+            raise HTTPException(_TOO_LARGE)
+        return message
+
+    return counted

@@ -1,0 +1,149 @@
+"""The use case behind the admin routes: change a configuration, audit it, put it in force."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from service.domain.allocation import Publication
+from service.domain.clock import Clock
+from service.domain.experiment import AuditEntry, Experiment
+from service.domain.serving import ServingTable
+from service.errors import (
+    ExperimentNotFoundError,
+    InvalidInputError,
+    RevisionConflictError,
+    StateConflictError,
+)
+from service.experiments.definition import (
+    Definition,
+    checked,
+    first_revision,
+    is_same,
+    redefined,
+)
+from service.experiments.lifecycle import Act, VariantAct, moved, variant_moved
+from service.store.ports import ExperimentStore
+
+# Others' changes may slip in between reading and writing; so often we start again from theirs.
+ATTEMPTS_MAX = 5
+
+Step = Callable[[Experiment], Experiment]
+
+
+class Tables(Protocol):
+    """The allocations that this process serves from."""
+
+    def get(self, tenant: int, experiment_id: str) -> ServingTable | None:
+        """Return the table held, or None."""
+        ...
+
+    def offer(self, table: ServingTable) -> object:
+        """Take a table if its version is higher than that of the one held."""
+        ...
+
+
+class Target(NamedTuple):
+    """Whose experiment is meant, and who acts on it."""
+
+    tenant: int
+    experiment_id: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiments:
+    """Changes experiments; whatever an act answers is already in force in this process."""
+
+    store: ExperimentStore
+    tables: Tables
+    reallocate: Callable[[Experiment, str], Awaitable[Publication]]
+    make_salt: Callable[[], bytes]
+    clock: Clock
+
+    async def put(self, target: Target, wanted: Definition) -> tuple[Experiment, bool]:
+        """Create or update; the second is whether it was created."""
+        wanted = checked(wanted)
+        try:
+            return await self._change(target, "update", lambda e: redefined(e, wanted)), False
+        except ExperimentNotFoundError:
+            first = first_revision(wanted, target.tenant, target.experiment_id)
+        try:
+            return await self._create(first, target.actor), True
+        except StateConflictError:
+            # Somebody else created it meanwhile: then this is an update of theirs.
+            return await self._change(target, "update", lambda e: redefined(e, wanted)), False
+
+    async def act(self, target: Target, act: Act) -> Experiment:
+        """Pause, resume or stop; an experiment that is so already stays as it is."""
+        return await self._change(target, act, lambda e: moved(e, act))
+
+    async def act_on_variant(self, target: Target, variant_id: str, act: VariantAct) -> Experiment:
+        """Pause, resume or retire a variant; one that is so already stays as it is."""
+        action = f"{act} {variant_id}"
+        return await self._change(target, action, lambda e: variant_moved(e, variant_id, act))
+
+    async def get(self, tenant: int, experiment_id: str) -> Experiment:
+        """Return the newest revision, or raise `ExperimentNotFoundError`."""
+        return await self.store.get(tenant, experiment_id)
+
+    async def page(
+        self, tenant: int, after: str | None, count: int
+    ) -> tuple[list[Experiment], str | None]:
+        """Return a tenant's experiments behind an id, oldest first, and where to go on."""
+        found = await self.store.all(tenant)
+        ids = [experiment.id for experiment in found]
+        if after is not None and after not in ids:
+            raise InvalidInputError("after: no experiment has this id")
+        start = 0 if after is None else ids.index(after) + 1
+        page = found[start : start + count]
+        return page, (page[-1].id if start + count < len(found) else None)
+
+    async def trail(self, tenant: int, experiment_id: str) -> list[AuditEntry]:
+        """Return who changed what, oldest first; raises `ExperimentNotFoundError`."""
+        await self.store.get(tenant, experiment_id)
+        return await self.store.trail(tenant, experiment_id)
+
+    async def _create(self, first: Experiment, actor: str) -> Experiment:
+        now_ms = self.clock.now_ms()
+        first = replace(first, salt=self.make_salt(), created_at_ms=now_ms, updated_at_ms=now_ms)
+        created = await self.store.create(first, actor)
+        await self._put_in_force(created, "create")
+        return created
+
+    async def _change(self, target: Target, action: str, step: Step) -> Experiment:
+        """Apply a step to the newest revision, again from fresh when others were faster."""
+        for _ in range(ATTEMPTS_MAX):
+            before = await self.store.get(target.tenant, target.experiment_id)
+            after = step(before)
+            if is_same(before, after):
+                await self._ensure_in_force(before)
+                return before
+            try:
+                changed = await self.store.update(self._next(after), action, target.actor)
+            except RevisionConflictError:
+                continue
+            await self._put_in_force(changed, action)
+            return changed
+        raise RevisionConflictError("others keep changing this experiment; try again")
+
+    def _next(self, experiment: Experiment) -> Experiment:
+        revision = experiment.revision + 1
+        return replace(experiment, revision=revision, updated_at_ms=self.clock.now_ms())
+
+    async def _put_in_force(self, experiment: Experiment, reason: str) -> None:
+        publication = await self.reallocate(experiment, reason)
+        revision = publication.allocation.revision
+        if revision != experiment.revision:
+            # An allocation goes with the configuration it was made from, here a still newer one.
+            experiment = await self.store.by_number(experiment.number, revision)
+        self.tables.offer(ServingTable(publication, experiment))
+
+    async def _ensure_in_force(self, experiment: Experiment) -> None:
+        """Finish what an earlier attempt stored but could not put in force."""
+        table = self.tables.get(experiment.tenant, experiment.id)
+        if table is None or table.allocation.revision < experiment.revision:
+            await self._put_in_force(experiment, "repeat")

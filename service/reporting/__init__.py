@@ -1,0 +1,1 @@
+"""What an analyst reads: reports with their uncertainty, and exports of every decision."""
