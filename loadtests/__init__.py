@@ -1,0 +1,1 @@
+"""Load, speed and whole-system demonstrations; they talk to the service as a marketing system."""
