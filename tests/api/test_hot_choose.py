@@ -1,0 +1,369 @@
+"""POST and GET /choose and /choose/batch, in process over memory stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.domain.decision import Decision
+from service.domain.experiment import ExperimentState, Variant, VariantState
+from service.domain.limits import BODY_BYTES_MAX
+from tests.hot_rig import HotRig
+
+SEND = {"experiment": "autumn", "unit": "u", "occasion": "o"}
+
+
+@pytest.fixture
+def rig() -> HotRig:
+    rig = HotRig()
+    rig.experiment()
+    return rig
+
+
+@pytest.fixture
+async def client(rig: HotRig) -> AsyncIterator[httpx.AsyncClient]:
+    async with rig.client() as client:
+        yield client
+
+
+async def choose(client: httpx.AsyncClient, **body: object) -> dict[str, Any]:
+    answer = await client.post("/choose", json={**SEND, **body})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def recorded(rig: HotRig) -> list[Decision]:
+    return [record for record in rig.outbox.records if isinstance(record, Decision)]
+
+
+async def test_an_answer_has_the_fields_of_the_contract(client: httpx.AsyncClient) -> None:
+    answer = await choose(client)
+
+    assert list(answer) == [
+        "decision_id",
+        "experiment",
+        "variant",
+        "propensity",
+        "source",
+        "holdout",
+        "replayed",
+        "allocation_version",
+        "payload",
+    ]
+    assert len(answer["decision_id"]) == 72
+    assert (answer["experiment"], answer["source"]) == ("autumn", "policy")
+    assert (answer["holdout"], answer["replayed"]) == (False, False)
+    assert answer["payload"] == {"subject": answer["variant"]}
+    assert answer["propensity"] == {"a": 0.5, "b": 0.25, "c": 0.25}[answer["variant"]]
+
+
+async def test_an_answer_is_in_the_outbox_before_it_is_told(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    answer = await choose(client, context={"city": "Ulm"})
+    (decision,) = recorded(rig)
+
+    assert rig.codec.encode(decision) == answer["decision_id"]
+    assert (decision.unit, decision.occasion) == ("u", "o")
+    assert decision.context == b'{"city":"Ulm"}'
+
+
+async def test_the_same_send_again_is_a_replay(rig: HotRig, client: httpx.AsyncClient) -> None:
+    first = await choose(client)
+    rig.clock.at_ms += 5_000
+    rig.tables.hold(rig.tables.by_name["autumn"].experiment, 2, (0, 0, 2**32))
+    second = await choose(client)
+
+    assert second == {**first, "replayed": True}
+
+
+async def test_a_replay_is_appended_too(rig: HotRig, client: httpx.AsyncClient) -> None:
+    await choose(client)
+    rig.clock.at_ms += 5_000
+    await choose(client)
+    first, second = recorded(rig)
+
+    assert first == second
+
+
+async def test_identical_choices_at_once_are_one_decision(client: httpx.AsyncClient) -> None:
+    answers = await asyncio.gather(*(choose(client) for _ in range(50)))
+
+    assert len({answer["decision_id"] for answer in answers}) == 1
+    assert sorted(answer["replayed"] for answer in answers) == [False] + [True] * 49
+
+
+async def test_without_an_occasion_every_call_is_a_new_decision(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    bodies = [{"experiment": "autumn", "unit": "u"} for _ in range(2)]
+    answers = [(await client.post("/choose", json=body)).json() for body in bodies]
+
+    assert answers[0]["decision_id"] != answers[1]["decision_id"]
+    assert all(decision.occasion.startswith("~") for decision in recorded(rig))
+    assert rig.replays.generations == {}
+
+
+async def test_without_redis_the_answer_is_a_fallback_with_its_true_propensity(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    expected = await choose(client)
+    rig.replays.is_down = True
+    answer = await choose(client)
+
+    assert (answer["source"], answer["replayed"]) == ("fallback", False)
+    assert answer["variant"] == expected["variant"]
+    assert answer["propensity"] == expected["propensity"]
+    assert recorded(rig)[-1].is_counted
+
+
+async def test_a_full_outbox_writes_the_choice_to_the_ledger(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    rig.outbox.is_full = True
+    answer = await choose(client)
+    rows, _ = await rig.ledger.rows(1, None, 10)
+
+    assert [rig.codec.encode(row.decision) for row in rows] == [answer["decision_id"]]
+
+
+async def test_with_neither_outbox_nor_ledger_a_choice_is_503(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    rig.outbox.is_full = rig.ledger.is_down = True
+    answer = await client.post("/choose", json=SEND)
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["type"] == "/problems/outbox-unavailable"
+
+
+async def test_a_draft_answers_409(rig: HotRig, client: httpx.AsyncClient) -> None:
+    rig.experiment(state=ExperimentState.DRAFT)
+    answer = await client.post("/choose", json=SEND)
+
+    assert answer.status_code == 409
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("state", [ExperimentState.PAUSED, ExperimentState.STOPPED])
+async def test_an_inactive_experiment_answers_the_control_uncounted(
+    rig: HotRig, client: httpx.AsyncClient, state: ExperimentState
+) -> None:
+    rig.experiment(state=state)
+    answer = await choose(client)
+
+    assert (answer["variant"], answer["source"], answer["propensity"]) == ("a", "inactive", 1.0)
+    assert not recorded(rig)[0].is_counted
+
+
+async def test_an_inactive_answer_stays_inactive_without_redis(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    rig.experiment(state=ExperimentState.PAUSED)
+    rig.replays.is_down = True
+
+    assert (await choose(client))["source"] == "inactive"
+
+
+async def test_a_forced_choice_is_never_counted_and_takes_no_occasion(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    forced = await choose(client, force="c")
+    chosen = await choose(client)
+
+    assert (forced["variant"], forced["source"], forced["propensity"]) == ("c", "forced", 1.0)
+    assert not recorded(rig)[0].is_counted
+    assert chosen["replayed"] is False
+
+
+async def test_eligibility_is_kept_and_in_the_propensity(client: httpx.AsyncClient) -> None:
+    answer = await choose(client, eligible=["b", "c"])
+
+    assert answer["variant"] in {"b", "c"}
+    assert answer["propensity"] == 0.5
+
+
+async def test_no_active_eligible_variant_answers_409(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    variants = (
+        Variant("a", is_control=True),
+        Variant("b", state=VariantState.PAUSED),
+        Variant("c"),
+    )
+    rig.experiment(variants=variants)
+    answer = await client.post("/choose", json={**SEND, "eligible": ["b"]})
+
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "/problems/no-eligible-variant"
+
+
+BAD_BODIES = {
+    "no unit": {"experiment": "autumn"},
+    "empty unit": {**SEND, "unit": ""},
+    "long unit": {**SEND, "unit": "u" * 257},
+    "unit of a wrong type": {**SEND, "unit": 7},
+    "unit with NUL": {**SEND, "unit": "a\0b"},
+    "occasion with NUL": {**SEND, "occasion": "a\0b"},
+    "the service's own occasion": {**SEND, "occasion": "~x"},
+    "unknown field": {**SEND, "secret-field": 1},
+    "no eligible": {**SEND, "eligible": []},
+    "context no object": {**SEND, "context": [1]},
+    "context too large": {**SEND, "context": {"x": "y" * 5_000}},
+}
+
+
+@pytest.mark.parametrize("name", BAD_BODIES)
+async def test_bad_input_is_a_short_problem_that_repeats_nothing(
+    rig: HotRig, client: httpx.AsyncClient, name: str
+) -> None:
+    answer = await client.post("/choose", json=BAD_BODIES[name])
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == 422
+    assert len(answer.content) < 500
+    assert "secret-field" not in answer.text
+    assert rig.outbox.records == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff", b'{"unit":"\\ud800"}', b"[" * 100_000, b'{"unit": NaN}', b'"text"'],
+)
+async def test_what_is_no_json_answers_422(client: httpx.AsyncClient, body: bytes) -> None:
+    answer = await client.post(
+        "/choose", content=body[:60_000], headers={"content-type": "application/json"}
+    )
+
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({**SEND, "experiment": "winter"}, 404),
+        ({**SEND, "eligible": ["d"]}, 404),
+        ({**SEND, "force": "d"}, 404),
+    ],
+)
+async def test_unknown_ids_answer_404(
+    client: httpx.AsyncClient, body: dict[str, Any], status: int
+) -> None:
+    assert (await client.post("/choose", json=body)).status_code == status
+
+
+async def test_another_media_type_answers_415(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/choose", data=SEND)).status_code == 415
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_large_body_answers_413(
+    client: httpx.AsyncClient,
+    is_streamed: bool,
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(80):
+            yield b" " * 1_024
+
+    content = parts() if is_streamed else b" " * (BODY_BYTES_MAX + 1)
+    answer = await client.post(
+        "/choose", content=content, headers={"content-type": "application/json"}
+    )
+
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/choose/batch", "/reward", "/reward/batch"])
+async def test_another_method_answers_405_and_names_the_right_one(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    answer = await client.get(path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_a_template_gets_the_same_answer_by_get(client: httpx.AsyncClient) -> None:
+    first = await choose(client)
+    answer = (await client.get("/choose", params=SEND)).json()
+
+    assert answer == {**first, "replayed": True}
+
+
+async def test_a_template_can_ask_for_the_bare_variant(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/choose", params={**SEND, "format": "text"})
+
+    assert answer.text in {"a", "b", "c"}
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["experiment=autumn", "experiment=autumn&unit=u&unit=v", "experiment=autumn&unit=u&x=1",
+     "experiment=autumn&unit=u&format=xml", "experiment=autumn&unit=%ff"],
+)  # fmt: skip
+async def test_a_bad_query_answers_422(client: httpx.AsyncClient, query: str) -> None:
+    assert (await client.get(f"/choose?{query}")).status_code == 422
+
+
+async def test_a_batch_answers_in_the_units_order(rig: HotRig, client: httpx.AsyncClient) -> None:
+    units = [f"u-{i}" for i in range(1_234)]
+    body = {"experiment": "autumn", "occasion": "o", "units": units}
+    answer = (await client.post("/choose/batch", json=body)).json()
+    single = await choose(client, unit="u-1000")
+
+    assert [decision.unit for decision in recorded(rig)][:1_234] == units
+    assert len(answer["decisions"]) == 1_234
+    assert answer["payloads"] == {name: {"subject": name} for name in "abc"}
+    assert {**answer["decisions"][1_000], "replayed": True} == {
+        name: value for name, value in single.items() if name not in {"experiment", "payload"}
+    }
+
+
+async def test_a_unit_twice_in_a_batch_is_decided_once(client: httpx.AsyncClient) -> None:
+    body = {"experiment": "autumn", "occasion": "o", "units": ["u", "v", "u"]}
+    first, _, again = (await client.post("/choose/batch", json=body)).json()["decisions"]
+
+    assert again == {**first, "replayed": True}
+
+
+@pytest.mark.parametrize(
+    "units",
+    [[], ["u"] * 10_001, ["a\0"], [""], "u", [1]],
+    ids=["none", "many", "NUL", "empty", "text", "number"],
+)
+async def test_bad_units_answer_422(client: httpx.AsyncClient, units: object) -> None:
+    body = {"experiment": "autumn", "occasion": "o", "units": units}
+
+    assert (await client.post("/choose/batch", json=body)).status_code == 422
+
+
+async def test_a_replay_of_a_newer_variant_is_told_by_the_newer_table(rig: HotRig) -> None:
+    stale = rig.tables.by_name["autumn"]
+    variants = (*stale.experiment.variants, Variant("d", {"subject": "d"}))
+    newer = rig.experiment(variants=variants, revision=2)
+    rig.tables.hold(newer, 2, (0, 0, 0, 2**32))
+    async with rig.client() as client:
+        first = await choose(client)
+        table = await rig.decisions.table_with(stale, 3)
+
+    assert first["variant"] == "d"
+    assert table.variant_ids[3] == "d"
+
+
+async def test_a_caller_that_hangs_up_spoils_nobodys_batch(rig: HotRig) -> None:
+    async with rig.client() as client:
+        gone = asyncio.create_task(choose(client, unit="gone"))
+        stays = asyncio.create_task(choose(client, unit="stays"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        answer = await stays
+
+    assert answer["source"] == "policy"
