@@ -1,0 +1,97 @@
+"""Evidence held in memory: of an experiment only what changed is read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from service.bandits import arms
+from service.domain.allocation import EffectiveEvidence
+from service.domain.clock import HOUR_MS, SECOND_MS
+from service.domain.evidence import Bucket
+from service.domain.experiment import Experiment
+from service.store.ports import Ledger
+
+HOUR_SECONDS = HOUR_MS // SECOND_MS
+
+
+@dataclass(slots=True)
+class Totals:
+    """What all hours of one variant add up to."""
+
+    pulls: int = 0
+    conversions: int = 0
+    value_micros: int = 0
+
+    def add(self, bucket: Bucket, sign: int) -> None:
+        """Add a bucket, or take it away."""
+        self.pulls += sign * bucket.pulls
+        self.conversions += sign * bucket.conversions
+        self.value_micros += sign * bucket.value_micros
+
+
+@dataclass(slots=True)
+class HeldEvidence:
+    """The buckets of one experiment and their sums, as of a revision of its evidence."""
+
+    revision: int = 0
+    totals: dict[int, Totals] = field(default_factory=dict)
+    _buckets: dict[tuple[str, int, int], Bucket] = field(default_factory=dict)
+
+    def replace(self, buckets: Iterable[Bucket], revision: int) -> None:
+        """Take whole buckets in place of the ones held."""
+        for bucket in buckets:
+            totals = self.totals.setdefault(bucket.key.variant, Totals())
+            key = (bucket.key.segment, bucket.key.variant, bucket.key.hour)
+            held = self._buckets.get(key)
+            if held is not None:
+                totals.add(held, -1)
+            totals.add(bucket, 1)
+            self._buckets[key] = bucket
+        self.revision = revision
+
+    def effective(self, experiment: Experiment, now_ms: int) -> EffectiveEvidence:
+        """Return the evidence as it counts now, one number per variant."""
+        half_life = experiment.evidence.half_life_seconds
+        if half_life is None:
+            counts = self._plain(len(experiment.variants))
+        else:
+            counts = arms.effective_counts(
+                self._rows(), len(experiment.variants), now_ms / HOUR_MS, half_life / HOUR_SECONDS
+            )
+        return EffectiveEvidence(self.revision, counts.pulls, counts.successes)
+
+    def _plain(self, n_variants: int) -> arms.Counts:
+        totals = [self.totals.get(variant, Totals()) for variant in range(n_variants)]
+        return arms.Counts(
+            tuple(float(each.pulls) for each in totals),
+            tuple(float(each.conversions) for each in totals),
+        )
+
+    def _rows(self) -> list[tuple[int, int, int, int]]:
+        return [
+            (variant, hour, bucket.pulls, bucket.conversions)
+            for (_, variant, hour), bucket in self._buckets.items()
+        ]
+
+
+class EvidenceCache:
+    """The evidence of every experiment that was asked for."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._held: dict[int, HeldEvidence] = {}
+
+    async def current(self, experiment: int) -> HeldEvidence:
+        """Return the newest evidence, reading the buckets that changed since the last time."""
+        held = self._held.setdefault(experiment, HeldEvidence())
+        change = await self._ledger.evidence(experiment, held.revision)
+        # Two readers may be under way: buckets come whole, so only the newer answer counts.
+        if change.revision > held.revision:
+            held.replace(change.buckets, change.revision)
+        return held
+
+    def revision(self, experiment: int) -> int:
+        """Return the evidence revision held of an experiment, 0 when none is."""
+        held = self._held.get(experiment)
+        return 0 if held is None else held.revision

@@ -1,0 +1,27 @@
+"""Whether this process may be sent traffic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.allocations.serving_tables import ServingTables
+from service.store.ports import Ledger, Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Ready: every allocation is held, and an answer can be recorded."""
+
+    tables: ServingTables
+    outbox: Outbox
+    ledger: Ledger
+
+    async def reasons(self) -> list[str]:
+        """Return why the process is not ready, in plain words; empty when it is."""
+        reasons = []
+        if not self.tables.is_ready:
+            reasons.append("the allocations are not loaded yet")
+        # Asked of SQL only when the outbox fails: readiness must not depend on SQL.
+        if not self.outbox.is_writable and not await self.ledger.is_reachable():
+            reasons.append("neither the outbox nor the ledger can be written")
+        return reasons

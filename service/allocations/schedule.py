@@ -1,0 +1,131 @@
+"""When which experiment is allocated: what changed first, everything in turn, a little per tick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import perf_counter
+
+from service.allocations.allocator import Allocator
+from service.allocations.publisher import AllocationStores
+from service.domain.clock import MINUTE_MS, SECOND_MS, Clock
+from service.domain.experiment import Experiment, ExperimentState
+from service.errors import (
+    ExperimentNotFoundError,
+    LedgerUnavailableError,
+    RedisUnavailableError,
+)
+from service.logs import logger
+from service.metrics import Metrics
+from service.sla import ALLOCATION_INTERVAL_MS, ALLOCATION_REFRESH_MS
+
+# Of a tick's time: what changed may take the larger part, the routine always gets its turn.
+CHANGED_SECONDS = 0.12
+ROUTINE_SECONDS = 0.04
+HEADS_CHECK_MS = 5 * SECOND_MS
+FAILED_PAUSE_MS = MINUTE_MS  # An experiment that cannot be allocated is tried again after this.
+
+_log = logger(__name__)
+
+
+class AllocationSchedule:
+    """Calls the allocator for the experiments whose turn it is."""
+
+    def __init__(
+        self, allocator: Allocator, stores: AllocationStores, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._allocator = allocator
+        self._stores = stores
+        self._clock = clock
+        self._metrics = metrics
+        # Dictionaries, because they keep their order: first come, first served.
+        self._changed: dict[int, None] = {}
+        self._routine: dict[int, None] = {}
+        self._not_before_ms: dict[int, int] = {}
+        self._seen: dict[int, int] | None = None
+        self._heads_checked_ms: int | None = None
+        self._all_checked_ms: int | None = None
+
+    async def tick(self) -> None:
+        """Do a bounded piece of work."""
+        now_ms = self._clock.now_ms()
+        await self._notice_evidence()
+        if _is_due(self._heads_checked_ms, now_ms, HEADS_CHECK_MS):
+            await self._check_heads()
+            self._heads_checked_ms = now_ms
+        if _is_due(self._all_checked_ms, now_ms, ALLOCATION_REFRESH_MS):
+            await self._check_all()
+            self._all_checked_ms = now_ms
+        await self._work(self._changed, CHANGED_SECONDS)
+        await self._work(self._routine, ROUTINE_SECONDS)
+
+    async def _notice_evidence(self) -> None:
+        """Queue what has new evidence; at the start all is old, and waits for its routine turn."""
+        revisions = await self._stores.ledger.evidence_revisions()
+        if self._seen is not None:
+            for number, revision in revisions.items():
+                if revision > self._seen.get(number, 0):
+                    self._changed[number] = None
+        self._seen = revisions
+
+    async def _check_heads(self) -> None:
+        """Queue what Redis owes or holds an older version of than SQL."""
+        for number in self._allocator.publisher.owed:
+            self._changed[number] = None
+        heads = await self._stores.allocations.heads()
+        try:
+            published = await self._stores.published.versions(list(heads))
+        except RedisUnavailableError:
+            return  # The restore loop says so.
+        for number, version in heads.items():
+            known = self._allocator.head(number)
+            if known is not None and known.version < version:
+                self._allocator.forget_head(number)
+            if published.get(number, 0) < version:
+                self._changed[number] = None
+
+    async def _check_all(self) -> None:
+        """Queue what ages, and what a crash left between two writes."""
+        for experiment in await self._stores.experiments.all():
+            head = self._allocator.head(experiment.number)
+            if head is None or head.revision < experiment.revision or _ages(experiment):
+                self._routine[experiment.number] = None
+
+    async def _work(self, queue: dict[int, None], seconds: float) -> None:
+        started = perf_counter()
+        for number in _due(queue, self._not_before_ms, self._clock.now_ms()):
+            del queue[number]
+            await self.refresh(number)
+            if perf_counter() - started > seconds:
+                return
+
+    async def refresh(self, number: int) -> None:
+        """Refresh an experiment; one that cannot be allocated never stops the others."""
+        pause_ms = ALLOCATION_INTERVAL_MS
+        try:
+            await self._allocator.refresh(number)
+        except LedgerUnavailableError:
+            self._changed[number] = None
+            raise
+        except ExperimentNotFoundError:
+            _log.warning("evidence_without_experiment", experiment=number)
+            pause_ms = FAILED_PAUSE_MS
+        except Exception:  # noqa: BLE001  A bug of one policy must not starve the others.
+            _log.exception("allocation_failed", experiment=number)
+            self._metrics.allocation_failed()
+            self._routine[number] = None
+            pause_ms = FAILED_PAUSE_MS
+        self._not_before_ms[number] = self._clock.now_ms() + pause_ms
+
+
+def _is_due(last_ms: int | None, now_ms: int, interval_ms: int) -> bool:
+    return last_ms is None or now_ms - last_ms >= interval_ms
+
+
+def _due(queue: Iterable[int], not_before_ms: dict[int, int], now_ms: int) -> list[int]:
+    return [number for number in queue if not_before_ms.get(number, 0) <= now_ms]
+
+
+def _ages(experiment: Experiment) -> bool:
+    """Whether time alone moves the allocation."""
+    is_running = experiment.state is ExperimentState.RUNNING
+    return is_running and experiment.evidence.half_life_seconds is not None

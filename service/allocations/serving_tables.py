@@ -1,0 +1,214 @@
+"""The allocations an API process serves from: held in memory, kept newest by polling."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+
+from service.allocations.publisher import AllocationStores
+from service.domain.allocation import Allocation, EffectiveEvidence, Publication
+from service.domain.clock import SECOND_MS, Clock
+from service.domain.experiment import Experiment
+from service.domain.serving import ServingTable
+from service.errors import (
+    ExperimentNotFoundError,
+    LedgerUnavailableError,
+    RedisUnavailableError,
+)
+from service.logs import logger
+from service.metrics import Metrics
+
+# Work of one turn: a change of everything at once must not hold up choices.
+CHANGES_PER_POLL_MAX = 200
+LOADS_AT_ONCE = 16
+SQL_POLL_MS = SECOND_MS
+# An epoch that starts with this is of a memory that the worker is still restoring.
+RESTORING_MARK = "~"
+
+_log = logger(__name__)
+
+
+def is_whole(epoch: str) -> bool:
+    """Whether a memory's mark says that nothing is missing in it."""
+    return bool(epoch) and not epoch.startswith(RESTORING_MARK)
+
+
+class ServingTables:
+    """Every experiment's newest known allocation; nothing here ever goes back to a lower one."""
+
+    def __init__(self, stores: AllocationStores, clock: Clock, metrics: Metrics) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._metrics = metrics
+        self._by_id: dict[tuple[int, str], ServingTable] = {}
+        self._by_number: dict[int, ServingTable] = {}
+        self._epoch = ""
+        self._cursor = 0
+        self._pending: dict[int, None] = {}
+        self._sql_polled_ms = 0
+        self._is_redis_there = True
+        self._poll_turn = asyncio.Lock()
+        self.is_ready = False
+
+    def get(self, tenant: int, experiment_id: str) -> ServingTable | None:
+        """Return a held table, or None."""
+        return self._by_id.get((tenant, experiment_id))
+
+    def by_number(self, number: int) -> ServingTable | None:
+        """Return a held table, or None."""
+        return self._by_number.get(number)
+
+    def all(self) -> list[ServingTable]:
+        """Return every held table."""
+        return list(self._by_number.values())
+
+    async def find(self, tenant: int, experiment_id: str) -> ServingTable:
+        """Return a table from memory, else Redis, else SQL.
+
+        Raises `ExperimentNotFoundError` when SQL does not know it either.
+        """
+        table = self.get(tenant, experiment_id)
+        if table is None:
+            await self.poll()
+            table = self.get(tenant, experiment_id)
+        if table is None:
+            experiment = await self._stores.experiments.get(tenant, experiment_id)
+            table = await self._required(experiment.number)
+        return table
+
+    async def find_number(self, number: int) -> ServingTable:
+        """Return a table by number from memory, else Redis, else SQL."""
+        return self._by_number.get(number) or await self._required(number)
+
+    async def newer(self, table: ServingTable) -> ServingTable:
+        """Return the newest table of the same experiment that Redis or SQL have."""
+        return await self._required(table.allocation.experiment)
+
+    def offer(self, table: ServingTable) -> None:
+        """Take a table if its version is higher; of the same version, newer evidence."""
+        held = self._by_number.get(table.allocation.experiment)
+        if held is None or table.allocation.version > held.allocation.version:
+            allocation = table.allocation
+            self._by_number[allocation.experiment] = table
+            self._by_id[(allocation.tenant, allocation.experiment_id)] = table
+        elif table.allocation.version == held.allocation.version:
+            _take_evidence(held, table.publication)
+
+    async def load(self) -> None:
+        """Take every head, at start-up: from SQL, or from a whole Redis while SQL is down."""
+        numbers = await self._numbers_to_load()
+        if numbers is None:
+            return
+        slots = asyncio.Semaphore(LOADS_AT_ONCE)
+
+        async def load_one(number: int) -> None:
+            async with slots:
+                await self._refresh(number)
+
+        await asyncio.gather(*(load_one(number) for number in numbers))
+        self.is_ready = all(number in self._by_number for number in numbers)
+
+    async def poll(self) -> None:
+        """Take one turn of the change list; while Redis is gone, of SQL, once a second."""
+        async with self._poll_turn:
+            try:
+                await self._poll_redis()
+            except RedisUnavailableError:
+                self._note_redis(is_there=False)
+                await self._poll_sql()
+            for number in list(islice(self._pending, CHANGES_PER_POLL_MAX)):
+                await self._refresh(number)
+                self._pending.pop(number, None)
+            self._metrics.tables_polled(self._clock.now_ms())
+
+    async def _poll_redis(self) -> None:
+        changes = await self._stores.published.changes(self._epoch, self._cursor)
+        self._note_redis(is_there=True)
+        self._pending.update(dict.fromkeys(changes.experiments))
+        self._epoch, self._cursor = changes.epoch, changes.cursor
+
+    async def _poll_sql(self) -> None:
+        now_ms = self._clock.now_ms()
+        if now_ms - self._sql_polled_ms >= SQL_POLL_MS:
+            self._sql_polled_ms = now_ms
+            numbers = await self._missing_of_sql()
+            self._pending.update(dict.fromkeys(numbers))
+
+    async def _missing_of_sql(self) -> list[int]:
+        """Return the experiments of which SQL has a version that is not held."""
+        heads = await self._stores.allocations.heads()
+        return [n for n, version in heads.items() if self._version(n) < version]
+
+    async def _numbers_to_load(self) -> list[int] | None:
+        try:
+            return await self._missing_of_sql()
+        except LedgerUnavailableError:
+            return await self._numbers_of_redis()
+
+    async def _numbers_of_redis(self) -> list[int] | None:
+        """Return every published experiment, or None when Redis cannot stand for SQL now."""
+        try:
+            changes = await self._stores.published.changes("", 0)
+        except RedisUnavailableError:
+            return None
+        return list(changes.experiments) if is_whole(changes.epoch) else None
+
+    async def _required(self, number: int) -> ServingTable:
+        await self._refresh(number)
+        table = self._by_number.get(number)
+        if table is None:
+            raise ExperimentNotFoundError("no experiment has this id")
+        return table
+
+    async def _refresh(self, number: int) -> None:
+        """Take what Redis has of an experiment, else what SQL has, when it is newer."""
+        publication = await self._published(number)
+        if publication is None:
+            head = await self._stores.allocations.head(number)
+            if head is None:
+                return
+            publication = Publication(head, _no_evidence(head), head.created_at_ms)
+        held = self._by_number.get(number)
+        if held is not None and publication.allocation.version <= held.allocation.version:
+            _take_evidence(held, publication)
+            return
+        experiment = await self._configuration(publication.allocation)
+        self.offer(ServingTable(publication, experiment))
+
+    async def _published(self, number: int) -> Publication | None:
+        try:
+            return await self._stores.published.fetch(number)
+        except RedisUnavailableError:
+            return None
+
+    async def _configuration(self, allocation: Allocation) -> Experiment:
+        number, revision = allocation.experiment, allocation.revision
+        try:
+            experiment = await self._stores.published.configuration(number, revision)
+        except RedisUnavailableError:
+            experiment = None
+        if experiment is None:
+            experiment = await self._stores.experiments.by_number(number, revision)
+        return experiment
+
+    def _version(self, number: int) -> int:
+        held = self._by_number.get(number)
+        return 0 if held is None else held.allocation.version
+
+    def _note_redis(self, *, is_there: bool) -> None:
+        if is_there != self._is_redis_there:
+            _log.warning("redis_back" if is_there else "redis_gone_allocations_from_sql")
+            self._is_redis_there = is_there
+
+
+def _take_evidence(held: ServingTable, publication: Publication) -> None:
+    """Show newer evidence with the version that is served anyway."""
+    is_same = publication.allocation.version == held.allocation.version
+    if is_same and publication.published_at_ms > held.publication.published_at_ms:
+        held.publication = publication
+
+
+def _no_evidence(head: Allocation) -> EffectiveEvidence:
+    """Return the evidence shown while Redis, which has it, is away."""
+    zeros = (0.0,) * len(head.slots)
+    return EffectiveEvidence(0, zeros, zeros)

@@ -1,0 +1,68 @@
+"""What the environment says; the only place that reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # The metrics library reads it by itself.
+
+
+def _plain(name: str) -> AliasChoices:
+    """Return the name of a variable that has no prefix of ours, because everybody's has none."""
+    return AliasChoices(name)
+
+
+class Settings(BaseSettings):
+    """One process's settings; addresses are secrets because they may hold passwords."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PROMOBANDIT_", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    redis_url: SecretStr | None = Field(None, validation_alias=_plain("REDIS_URL"))
+    database_url: SecretStr | None = Field(None, validation_alias=_plain("DATABASE_URL"))
+    metrics_dir: Path | None = Field(None, validation_alias=_plain(METRICS_DIR_VARIABLE))
+    data_dir: Path = Path("data")
+    outbox_dir: Path | None = None
+    log_format: Literal["auto", "json", "pretty"] = "auto"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    audit_seconds: float = Field(600.0, gt=0)
+    snapshot_seconds: float = Field(60.0, gt=0)
+
+    @property
+    def outbox(self) -> Path:
+        """The directory of outbox segments."""
+        return self.data_dir / "outbox" if self.outbox_dir is None else self.outbox_dir
+
+    @property
+    def database(self) -> str:
+        """The ledger's address: SQLite in the data directory unless another is given."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.data_dir / 'ledger.db').absolute()}"
+
+    @property
+    def redis(self) -> str:
+        """The Redis-protocol server's address.
+
+        Raises `LookupError` without one: only `promobandit serve` starts a server of its own.
+        """
+        if self.redis_url is None:
+            raise LookupError("REDIS_URL is not set")
+        return self.redis_url.get_secret_value()
+
+    @property
+    def is_pretty(self) -> bool | None:
+        """Whether log lines are for people; None asks the terminal."""
+        return None if self.log_format == "auto" else self.log_format == "pretty"
+
+
+def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with some changes, for a child process."""
+    return {**os.environ, **changes}

@@ -1,0 +1,1 @@
+"""The worker beside the API processes: drain, allocate, restore, snapshot, audit."""

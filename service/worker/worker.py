@@ -1,0 +1,144 @@
+"""The worker process: its loops, and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from service.allocations.schedule import AllocationSchedule
+from service.domain.clock import MINUTE_MS, SECOND_MS, Clock
+from service.errors import UnavailableError
+from service.logs import logger
+from service.metrics import Metrics
+from service.sla import ALLOCATION_INTERVAL_MS
+from service.worker.audit import Audit
+from service.worker.drain import BATCH_MAX, Drain
+from service.worker.lease import RENEW_SECONDS, Lease
+from service.worker.loop import Loop, every
+from service.worker.restore import Restore
+from service.worker.snapshots import Snapshots
+
+# Short for a quick lesson, long enough that busy seconds make large transactions.
+DRAIN_PAUSE_SECONDS = 0.02
+DRAIN_PAUSE_IDLE_SECONDS = 0.05
+DRAIN_AT_END_SECONDS = 20.0
+MEASURE_SECONDS = 1.0
+CLEAN_SECONDS = MINUTE_MS / SECOND_MS
+RESTORE_SECONDS = 1.0
+WAIT_FOR_LEASE_SECONDS = 0.2
+STOP_SECONDS_MAX = 3.0
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intervals:
+    """How often what need not be quick is done."""
+
+    audit_seconds: float = 600.0
+    audit_first_seconds: float = 15.0
+    snapshot_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Everything that runs beside the API processes."""
+
+    drain: Drain
+    schedule: AllocationSchedule
+    restore: Restore
+    snapshots: Snapshots
+    audit: Audit
+    lease: Lease
+    intervals: Intervals
+    clock: Clock
+    metrics: Metrics
+    jitter: Callable[[], float]
+    close: Callable[[], Awaitable[None]]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop, then drain what is there and close."""
+        tasks = [asyncio.create_task(loop.run(stop)) for loop in self._loops()]
+        await stop.wait()
+        _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS_MAX)
+        for task in late:
+            task.cancel()
+        await self.drain_all()
+        with suppress(UnavailableError):
+            await self.lease.release()
+        await self.close()
+
+    async def drain_all(self) -> None:
+        """Commit what is in the outbox, for as long as an orderly end may take."""
+        deadline = perf_counter() + DRAIN_AT_END_SECONDS
+        loop = self._loop("drain", self.drain.turn, _drain_pause)
+        while perf_counter() < deadline:
+            pause = await loop.once()
+            if pause == DRAIN_PAUSE_IDLE_SECONDS:
+                return
+            await asyncio.sleep(pause)
+        _log.warning("outbox_not_empty_at_end")
+
+    def _loops(self) -> list[Loop]:
+        tick = ALLOCATION_INTERVAL_MS / SECOND_MS
+        audit, snapshot = self.intervals.audit_seconds, self.intervals.snapshot_seconds
+        return [
+            self._loop("drain", self.drain.turn, _drain_pause),
+            self._loop("measure", self._measure, every(MEASURE_SECONDS)),
+            self._loop("clean", self.drain.clean, every(CLEAN_SECONDS)),
+            self._loop("lease", self.lease.turn, every(RENEW_SECONDS)),
+            self._leased("restore", self.restore.turn, every(RESTORE_SECONDS)),
+            self._leased("allocate", self.schedule.tick, every(tick)),
+            self._leased("snapshot", self.snapshots.turn, every(snapshot)),
+            replace(
+                self._leased("audit", self.audit.turn, every(audit)),
+                first_after_seconds=self.intervals.audit_first_seconds,
+            ),
+        ]
+
+    def _loop(
+        self,
+        name: str,
+        turn: Callable[[], Awaitable[object]],
+        pause: Callable[[object], float],
+    ) -> Loop:
+        return Loop(
+            name=name,
+            turn=turn,
+            pause=pause,
+            clock=self.clock,
+            metrics=self.metrics,
+            jitter=self.jitter,
+        )
+
+    def _leased(
+        self,
+        name: str,
+        turn: Callable[[], Awaitable[object]],
+        pause: Callable[[object], float],
+    ) -> Loop:
+        """Return a loop that waits while another worker holds the lease."""
+
+        async def if_held() -> bool:
+            if self.lease.is_held:
+                await turn()
+            return self.lease.is_held
+
+        def pause_if_held(is_held: object) -> float:
+            return pause(None) if is_held else WAIT_FOR_LEASE_SECONDS
+
+        return self._loop(name, if_held, pause_if_held)
+
+    async def _measure(self) -> None:
+        self.drain.measure()
+        self.metrics.flush()
+
+
+def _drain_pause(committed: object) -> float:
+    """Go on at once while there is plenty, soon while there is some."""
+    if not isinstance(committed, int) or not committed:
+        return DRAIN_PAUSE_IDLE_SECONDS
+    return 0.0 if committed >= BATCH_MAX else DRAIN_PAUSE_SECONDS
