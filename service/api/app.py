@@ -62,6 +62,7 @@ def _inner(services: Services) -> Application:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         separate_input_output_schemas=False,
         lifespan=_lifespan,
     )

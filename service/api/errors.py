@@ -124,7 +124,7 @@ def headers_of(status: int) -> dict[str, str]:
 
 def field_errors_of(found: Iterable[Mapping[str, Any]]) -> list[FieldError]:
     """Translate pydantic's errors into our own words, which never quote the input."""
-    listed = [FieldError(_field_of(e["loc"]), _reason_of(e)) for e in found]
+    listed = [FieldError(_field_of(each), _reason_of(each)) for each in found]
     return listed[:FIELD_ERRORS_MAX]
 
 
@@ -170,8 +170,11 @@ def _words(error: type[ServiceError]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()
 
 
-def _field_of(location: Sequence[str | int]) -> str:
+def _field_of(found: Mapping[str, Any]) -> str:
     """Return a location as a dotted path; names that a caller made up are kept if harmless."""
+    location = tuple(found["loc"])
+    if found["type"] == "json_invalid":  # Its location is an offset in the text.
+        return "body"
     parts = location[1:] if location[:1] == ("body",) else location
     named = [str(part) if _PRINTABLE_NAME.fullmatch(str(part)) else "?" for part in parts]
     return ".".join(named) or "body"

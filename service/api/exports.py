@@ -58,4 +58,4 @@ async def get_decisions_csv(
     """Stream the same; rewards are a JSON cell, and text that could be a formula is quoted by '."""
     export = await services.exports.open(tenant, experiment_id)
     headers = attachment(f"{experiment_id}-decisions.csv")
-    return StreamingResponse(export.csv(), media_type="text/csv; header=present", headers=headers)
+    return StreamingResponse(export.csv(), media_type="text/csv", headers=headers)

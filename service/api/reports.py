@@ -71,4 +71,4 @@ async def get_report_csv(
     """Return one line per variant under a header."""
     report = await services.reports.report(tenant, experiment_id)
     headers = attachment(f"{experiment_id}-report.csv")
-    return Response(report.csv(), media_type="text/csv; header=present", headers=headers)
+    return Response(report.csv(), media_type="text/csv", headers=headers)

@@ -142,14 +142,19 @@ class ExperimentBody(Schema):
         )
 
 
-class ExperimentView(ExperimentBody):
+class ExperimentView(Schema):
     """An experiment as it stands."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXPERIMENT_EXAMPLE]})
 
     id: Id
-    # Retired variants stay in the list, so it may be longer than what one body may hold.
-    variants: list[VariantView]  # type: ignore[assignment]
+    variants: Annotated[list[VariantView], Field(description="Retired ones stay in the list.")]
+    policy: Policy
+    reward: RewardBody
+    evidence: EvidenceBody
+    exploration_floor: Share
+    holdout: HoldoutBody
+    guardrails: list[Guardrail]
     state: StateName
     revision: int
     created_at: Moment

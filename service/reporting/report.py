@@ -14,7 +14,7 @@ from service.domain.evidence import Bucket
 from service.domain.serving import ServingTable
 from service.reporting.estimates import Estimates, Totals, estimates_of, totals_of
 from service.reporting.formats import csv_lines, rfc3339
-from service.store.ports import ExperimentStore, Ledger
+from service.store.ports import Ledger
 
 NOTES = (
     "pulls are counted decisions, rewards are decisions that converted at least once, rate is "
@@ -109,15 +109,14 @@ class Reports:
 
     Parameters
     ----------
-    experiments, ledger
-        The newest configuration, and the evidence of all its life.
+    ledger
+        The evidence of all the experiment's life.
     tables
-        The allocation in force.
+        The configuration and the allocation in force.
     clock
         Tells how old the evidence is.
     """
 
-    experiments: ExperimentStore
     ledger: Ledger
     tables: Tables
     clock: Clock
