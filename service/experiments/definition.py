@@ -150,6 +150,7 @@ def _is_plain_json(payload: dict[str, Any]) -> bool:
     """Whether it comes out of a store as it went in: no NaN, giant integer or lone surrogate."""
     try:
         text = msgspec.json.encode(payload)
+        msgspec.msgpack.encode(payload)  # Redis holds it so; it has no integers above 64 bits.
         return len(text) <= limits.PAYLOAD_BYTES_MAX and bool(msgspec.json.decode(text) == payload)
     except (ValueError, OverflowError, RecursionError):
         return False
