@@ -57,8 +57,8 @@ class Loop:
             _log.error("loop_failed", loop=self.name, exc_info=error)
         elif not self._failures:
             _log.warning("loop_waits", loop=self.name, reason=type(error).__name__)
-        self._failures += 1
         longest = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2.0 ** min(self._failures, 10))
+        self._failures += 1
         return longest * (0.5 + 0.5 * self.jitter())
 
 

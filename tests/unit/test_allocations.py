@@ -1,0 +1,301 @@
+"""The allocator writes versions when they are due, in SQL first, and never goes back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from service.domain.allocation import WEIGHT_SUM, Allocation
+from service.domain.clock import HOUR_MS, MINUTE_MS
+from service.domain.experiment import (
+    EvidenceSpec,
+    Experiment,
+    ExperimentState,
+    PolicySpec,
+    Variant,
+    VariantState,
+)
+from service.sla import ALLOCATION_INTERVAL_MS, ALLOCATION_REFRESH_MS
+from tests.worker_rig import UNIFORM, Rig, an_experiment, variants
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def with_states(experiment: Experiment, **states: VariantState) -> Experiment:
+    changed = tuple(
+        replace(variant, state=states.get(variant.id, variant.state))
+        for variant in experiment.variants
+    )
+    return replace(experiment, revision=experiment.revision + 1, variants=changed)
+
+
+async def head(rig: Rig, experiment: Experiment) -> Allocation:
+    found = await rig.allocations.head(experiment.number)
+    assert found is not None
+    return found
+
+
+async def test_the_first_allocation_without_evidence_is_even(rig: Rig) -> None:
+    experiment = await rig.create()
+
+    publication = await rig.allocator().reallocate(experiment, "create")
+
+    allocation = publication.allocation
+    assert (allocation.version, allocation.revision, allocation.reason) == (1, 1, "create")
+    assert allocation.weights == UNIFORM
+    assert await rig.published.fetch(experiment.number) == publication
+
+
+async def test_a_version_is_written_only_when_a_propensity_moved(rig: Rig) -> None:
+    experiment = await rig.create()
+    allocator = rig.allocator()
+    await allocator.reallocate(experiment, "create")
+
+    await allocator.refresh(experiment.number)
+    assert await rig.head_version(experiment) == 1
+
+    await rig.send(experiment, 2, pulls=50, rewards=20)
+    await rig.send(experiment, 0, pulls=50, rewards=1)
+    await allocator.refresh(experiment.number)
+    assert await rig.head_version(experiment) == 2
+
+
+async def test_new_evidence_is_published_with_the_version_in_force(rig: Rig) -> None:
+    experiment = await rig.create(an_experiment(policy=PolicySpec("uniform")))
+    allocator = rig.allocator()
+    await allocator.reallocate(experiment, "create")
+    await rig.send(experiment, 1, pulls=7, rewards=2)
+
+    await allocator.refresh(experiment.number)
+
+    published = await rig.published.fetch(experiment.number)
+    assert published is not None
+    assert published.allocation.version == 1
+    assert published.evidence.pulls == (0.0, 7.0, 0.0, 0.0)
+    assert published.evidence.successes == (0.0, 2.0, 0.0, 0.0)
+
+
+async def test_the_winner_gets_most_sends_within_a_few_ticks(rig: Rig) -> None:
+    experiment = await rig.create()
+    schedule = rig.schedule()
+    await schedule.tick()
+    for _ in range(3):
+        rig.clock.at_ms += ALLOCATION_INTERVAL_MS
+        for variant in range(4):
+            await rig.send(experiment, variant, pulls=100, rewards=30 if variant == 3 else 5)
+        await schedule.tick()
+
+    allocation = await head(rig, experiment)
+    assert allocation.propensities[3] > 0.5
+    assert min(allocation.propensities) > 0.009  # The exploration floor.
+    assert sum(allocation.weights) == WEIGHT_SUM
+
+
+async def test_the_loser_of_an_insert_starts_again_from_the_newest_configuration(rig: Rig) -> None:
+    old = await rig.create()
+    ours, theirs = rig.allocator(), rig.allocator()
+    await ours.reallocate(old, "create")
+    new = await rig.experiments.update(with_states(old, b=VariantState.PAUSED), "pause", "test")
+    await theirs.reallocate(new, "pause")
+
+    publication = await ours.reallocate(old, "late")
+
+    assert (publication.allocation.version, publication.allocation.revision) == (3, new.revision)
+    assert publication.allocation.weights[1] == 0
+
+
+async def test_many_allocators_at_once_write_gapless_versions(rig: Rig) -> None:
+    experiment = await rig.create()
+
+    await asyncio.gather(*(rig.allocator().reallocate(experiment, f"act {i}") for i in range(8)))
+
+    assert await rig.head_version(experiment) == 8
+    versions = [await rig.allocations.get(experiment.number, v) for v in range(1, 9)]
+    assert all(versions)
+    assert (await rig.published.versions([experiment.number])) == {experiment.number: 8}
+
+
+async def test_a_redis_that_is_down_does_not_keep_a_version_from_sql(rig: Rig) -> None:
+    experiment = await rig.create()
+    rig.published.is_down = True
+
+    publication = await rig.allocator().reallocate(experiment, "create")
+
+    assert publication.allocation == await head(rig, experiment)
+
+
+async def test_a_redis_that_is_behind_sql_gets_the_head_again(rig: Rig) -> None:
+    experiment = await rig.create()
+    rig.published.is_down = True
+    await rig.allocator().reallocate(experiment, "create")  # In some API process.
+    rig.published.is_down = False
+
+    await rig.schedule().tick()
+
+    assert await rig.published.versions([experiment.number]) == {experiment.number: 1}
+    assert await rig.head_version(experiment) == 1
+
+
+async def test_what_redis_refused_is_published_once_it_is_back(rig: Rig) -> None:
+    experiment = await rig.create()
+    schedule = rig.schedule()
+    rig.published.is_down = True
+    await schedule.tick()
+    rig.published.is_down = False
+    rig.clock.at_ms += 5_000
+    await schedule.tick()
+
+    assert await rig.published.versions([experiment.number]) == {experiment.number: 1}
+
+
+async def test_a_crash_between_configuration_and_allocation_is_repaired(rig: Rig) -> None:
+    experiment = await rig.create()
+    schedule = rig.schedule()
+    await schedule.tick()
+    await rig.experiments.update(with_states(experiment, d=VariantState.PAUSED), "pause", "test")
+
+    rig.clock.at_ms += ALLOCATION_REFRESH_MS
+    await schedule.tick()
+
+    allocation = await head(rig, experiment)
+    assert (allocation.revision, allocation.reason) == (2, "configuration")
+    assert allocation.weights[3] == 0
+
+
+async def test_paused_added_and_retired_variants_keep_their_evidence(rig: Rig) -> None:
+    experiment = await rig.create()
+    allocator = rig.allocator()
+    await rig.send(experiment, 0, pulls=10, rewards=1)
+    await rig.send(experiment, 1, pulls=20, rewards=2)
+    changed = with_states(experiment, a=VariantState.PAUSED, b=VariantState.RETIRED)
+    changed = replace(changed, variants=(*changed.variants, Variant("e")))
+    changed = await rig.experiments.update(changed, "update", "test")
+
+    publication = await allocator.reallocate(changed, "update")
+
+    assert publication.evidence.pulls == (10.0, 20.0, 0.0, 0.0, 0.0)
+    weights = publication.allocation.weights
+    assert weights[:2] == (0, 0)
+    assert min(weights[2:]) > 0
+    assert sum(weights) == WEIGHT_SUM
+
+
+async def test_without_an_active_variant_every_weight_is_zero(rig: Rig) -> None:
+    experiment = await rig.create()
+    paused = with_states(experiment, **dict.fromkeys("abcd", VariantState.PAUSED))
+
+    publication = await rig.allocator().reallocate(paused, "pause")
+
+    assert publication.allocation.weights == (0, 0, 0, 0)
+
+
+async def test_a_stopped_experiment_keeps_its_weights_and_says_its_state(rig: Rig) -> None:
+    experiment = await rig.create()
+    stopped = replace(experiment, revision=2, state=ExperimentState.STOPPED)
+
+    publication = await rig.allocator().reallocate(stopped, "stop")
+
+    assert publication.allocation.state is ExperimentState.STOPPED
+    assert publication.allocation.weights == UNIFORM
+
+
+async def test_fixed_shares_are_those_of_the_active_variants(rig: Rig) -> None:
+    shares = {"a": 3.0, "b": 1.0, "c": 0.0, "d": 4.0}
+    spec = PolicySpec("fixed", {"shares": shares})
+    experiment = replace(await rig.create(an_experiment(policy=spec)), exploration_floor=0.0)
+    allocator = rig.allocator()
+
+    without_d = with_states(experiment, d=VariantState.PAUSED)
+    assert (await allocator.reallocate(without_d, "pause")).allocation.weights == (
+        3 * 2**30,
+        2**30,
+        0,
+        0,
+    )
+
+    only_c = with_states(experiment, **dict.fromkeys("abd", VariantState.PAUSED))
+    assert (await allocator.reallocate(only_c, "pause")).allocation.weights[2] == WEIGHT_SUM
+
+
+async def test_evidence_with_a_half_life_moves_the_allocation_as_it_ages(rig: Rig) -> None:
+    aging = replace(
+        an_experiment(),
+        variants=variants("a", "b"),
+        evidence=EvidenceSpec(half_life_seconds=3_600),
+    )
+    experiment = await rig.create(aging)
+    await rig.send(experiment, 0, pulls=200, rewards=60)
+    await rig.send(experiment, 1, pulls=200, rewards=20)
+    schedule = rig.schedule()
+    await schedule.tick()
+    sure = (await head(rig, experiment)).propensities[0]
+
+    rig.clock.at_ms += 12 * HOUR_MS
+    await schedule.tick()
+
+    assert (await head(rig, experiment)).propensities[0] < sure
+    published = await rig.published.fetch(experiment.number)
+    assert published is not None
+    assert published.evidence.pulls[0] < 1.0
+
+
+async def test_an_experiment_that_cannot_be_allocated_does_not_stop_the_others(rig: Rig) -> None:
+    broken = await rig.create(an_experiment("broken", PolicySpec("no-such-policy")))
+    sound = await rig.create(an_experiment("sound"))
+
+    schedule = rig.schedule()
+    for _ in range(2):
+        await schedule.tick()
+
+    assert await rig.head_version(broken) == 0
+    assert await rig.head_version(sound) == 1
+
+
+async def test_an_experiment_is_allocated_at_most_every_200_ms(rig: Rig) -> None:
+    experiment = await rig.create()
+    schedule = rig.schedule()
+    await schedule.tick()
+    for version in (1, 2):
+        await rig.send(experiment, 1, pulls=50, rewards=40)
+        rig.clock.at_ms += ALLOCATION_INTERVAL_MS // 2
+        await schedule.tick()
+        assert await rig.head_version(experiment) == version
+
+
+async def test_a_quiet_minute_writes_nothing(rig: Rig) -> None:
+    experiment = await rig.create()
+    schedule = rig.schedule()
+    for _ in range(3):
+        await schedule.tick()
+        rig.clock.at_ms += MINUTE_MS
+
+    assert await rig.head_version(experiment) == 1
+
+
+async def test_evidence_of_an_unknown_experiment_is_passed_over(rig: Rig) -> None:
+    schedule = rig.schedule()
+    await schedule.tick()
+    known = await rig.create()
+    stranger = replace(known, number=99)
+    await rig.send(stranger, 0, pulls=1, rewards=0)
+    await rig.send(known, 0, pulls=1, rewards=0)
+    await schedule.tick()
+
+    assert await rig.head_version(known) == 1
+
+
+async def test_one_tick_of_many_experiments_is_bounded_and_none_is_forgotten(rig: Rig) -> None:
+    made = [
+        await rig.create(replace(an_experiment(f"e{i}"), variants=variants("a", "b")))
+        for i in range(60)
+    ]
+    schedule = rig.schedule()
+    for _ in range(60):
+        await schedule.tick()
+
+    assert all([await rig.head_version(experiment) == 1 for experiment in made])
