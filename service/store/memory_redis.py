@@ -38,6 +38,7 @@ class MemoryReplays:
         for decision in decisions:
             generation = decision.decided_at_ms // DAY_MS
             self.generations.setdefault(generation, {})[decision.key] = replay_of(decision)
+            self.generations.get(generation - 1, {}).pop(decision.key, None)
 
     def _check(self) -> None:
         if self.is_down:
@@ -72,11 +73,11 @@ class MemoryAllocations:
         """Publish a version unless a higher one stands there; then return False."""
         self._check()
         number = experiment.number
-        self._configurations[number, experiment.revision] = experiment
-        self._configurations.pop((number, experiment.revision - 2), None)
         standing = self._publications.get(number)
         if standing and standing.allocation.version > publication.allocation.version:
             return False
+        self._configurations[number, experiment.revision] = experiment
+        self._configurations.pop((number, experiment.revision - 2), None)
         self._publications[number] = publication
         self._sequence += 1
         self._sequences[number] = self._sequence
@@ -101,7 +102,8 @@ class MemoryAllocations:
     async def changes(self, epoch: str, cursor: int) -> Changes:
         """Return what was published after a cursor of an epoch; all of it if the epoch differs."""
         self._check()
-        since = cursor if epoch == self._epoch else 0
+        is_known = epoch == self._epoch and cursor <= self._sequence
+        since = cursor if is_known else 0
         changed = [(at, number) for number, at in self._sequences.items() if at > since]
         return Changes(self._epoch, self._sequence, tuple(number for _, number in sorted(changed)))
 

@@ -1,0 +1,72 @@
+"""Keep callers from waiting for a Redis that is known to be gone."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from service.errors import RedisUnavailableError
+
+PAUSE_SECONDS = 0.25  # Between probes, and the least time that callers are turned away.
+
+_log = structlog.get_logger(__name__)
+
+
+class Circuit:
+    """Closed while Redis answers; after a failure, callers are refused until a probe succeeds.
+
+    The probe runs beside the callers, so none of them pays a deadline to find out.
+    """
+
+    def __init__(self, probe: Callable[[], Awaitable[None]]) -> None:
+        self._probe = probe
+        self._open_until = 0.0  # In seconds of the event loop's clock.
+        self._next_probe_at = 0.0
+        self._probing: asyncio.Task[None] | None = None
+
+    def check(self) -> None:
+        """Raise `RedisUnavailableError` while open."""
+        if not self._open_until:
+            return
+        now = asyncio.get_running_loop().time()
+        if now >= self._open_until:
+            self._open_until = 0.0
+            _log.info("redis_back")
+            return
+        if self._open_until == math.inf and now >= self._next_probe_at:
+            self._start_probe()
+        raise RedisUnavailableError("Redis is unavailable")
+
+    def failed(self, error: BaseException) -> None:
+        """Open, and find out at once whether that was all."""
+        if not self._open_until:
+            _log.warning("redis_unavailable", error=repr(error))
+        now = asyncio.get_running_loop().time()
+        self._open_until = math.inf
+        self._next_probe_at = now + PAUSE_SECONDS
+        self._start_probe()
+
+    async def close(self) -> None:
+        """End a probe under way."""
+        if self._probing is not None:
+            self._probing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._probing
+
+    def _start_probe(self) -> None:
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._run_probe())
+
+    async def _run_probe(self) -> None:
+        loop = asyncio.get_running_loop()
+        earliest = self._next_probe_at
+        try:
+            await self._probe()
+        except RedisUnavailableError:
+            self._next_probe_at = loop.time() + PAUSE_SECONDS
+        else:
+            self._open_until = max(earliest, loop.time())

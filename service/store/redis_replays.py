@@ -1,0 +1,127 @@
+"""The idempotency memory in Redis: one table of hashes for all experiments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import chain
+from struct import unpack
+
+from service.domain.clock import DAY_MS, HOUR_MS, SECOND_MS, Clock
+from service.domain.decision import REPLAY_BYTES, Decision, replay_of
+from service.store.redis_connection import RedisCaller, Script, script
+
+BATCH_MAX = 500
+GENERATION_MS = DAY_MS
+# A bucket is looked up to the end of the generation after its own; one hour more, for clocks
+# that disagree.
+_LIFE_MS = 2 * GENERATION_MS + HOUR_MS
+_BUCKETS = 1 << 14
+_BUCKETS_A_TAG = 1 << 10  # 16 hash tags, the upper 4 bits of the key.
+_TAG_SHIFT = 4  # From the key's first byte to its tag.
+_UNUSED_BITS = 2  # From the key's first 16 bits to its bucket.
+_GENERATIONS_HELD = 3  # This one, the one before, and the one before that while restoring.
+_FIELD = slice(2, 10)
+_ENTRY_BYTES = 8 + REPLAY_BYTES
+
+
+class RedisReplays:
+    """Remembers 20 bytes of each decision for a day and what was left of the day before.
+
+    Buckets of some dozens of fields stay in Redis's compact encoding: 38 bytes a decision.
+    With `by_tag`, which a cluster needs, a batch becomes one script call for each hash tag.
+    """
+
+    def __init__(self, redis: RedisCaller, clock: Clock, *, by_tag: bool = False) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._by_tag = by_tag
+        self._names: dict[int, list[bytes]] = {}
+        self._remember = script("remember")
+        self._restore = script("restore")
+
+    async def remember(
+        self, keys: Sequence[bytes], values: Sequence[bytes], now_ms: int
+    ) -> list[bytes | None]:
+        """Remember each answer unless its key has one; return the earlier answers."""
+        generation = now_ms // GENERATION_MS
+        return await self._call(self._remember, keys, values, generation, now_ms)
+
+    async def restore(self, decisions: Sequence[Decision]) -> None:
+        """Write what the ledger says of these decisions, over whatever is remembered."""
+        now_ms = self._clock.now_ms()
+        oldest = now_ms // GENERATION_MS - 1  # Nobody looks an older one up any more.
+        by_generation: dict[int, list[Decision]] = {}
+        for decision in decisions:
+            generation = decision.decided_at_ms // GENERATION_MS
+            if generation >= oldest:
+                by_generation.setdefault(generation, []).append(decision)
+        for generation, each in by_generation.items():
+            for start in range(0, len(each), BATCH_MAX):
+                batch = each[start : start + BATCH_MAX]
+                keys, values = [d.key for d in batch], [replay_of(d) for d in batch]
+                await self._call(self._restore, keys, values, generation, now_ms)
+
+    async def _call(
+        self,
+        lua: Script,
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
+        generation: int,
+        now_ms: int,
+    ) -> list[bytes | None]:
+        """Run a script over entries: one call, or one for each hash tag."""
+        if not keys:
+            return []
+        seconds = (generation * GENERATION_MS + _LIFE_MS - now_ms) // SECOND_MS
+        if not self._by_tag:
+            return await self._run(lua, keys, values, generation, seconds)
+        groups = _by_tag(keys)
+        answers = await asyncio.gather(
+            *(
+                self._run(lua, [keys[i] for i in at], [values[i] for i in at], generation, seconds)
+                for at in groups
+            )
+        )
+        # The script that restores tells nothing; then this is a list of None.
+        earlier = dict(zip(chain(*groups), chain(*answers), strict=False))
+        return [earlier.get(i) for i in range(len(keys))]
+
+    async def _run(
+        self,
+        lua: Script,
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
+        generation: int,
+        seconds: int,
+    ) -> list[bytes | None]:
+        joined = b"".join(keys)
+        heads = unpack(">" + "H14x" * len(keys), joined)
+        now, before = self._buckets(generation), self._buckets(generation - 1)
+        buckets = [now[head >> _UNUSED_BITS] for head in heads]
+        buckets += [before[head >> _UNUSED_BITS] for head in heads]
+        entries = b"".join([k[_FIELD] + v for k, v in zip(keys, values, strict=True)])
+        if len(entries) != _ENTRY_BYTES * len(keys):
+            raise ValueError(f"a value has not {REPLAY_BYTES} bytes")
+        earlier: list[bytes | None] = await self._redis.run(lua, buckets, entries, b"%d" % seconds)
+        return earlier
+
+    def _buckets(self, generation: int) -> list[bytes]:
+        """Return the key names of a generation by bucket; made once, in some milliseconds."""
+        names = self._names.get(generation)
+        if names is None:
+            names = self._names[generation] = [
+                b"pb:r:{%x}:%d:%d" % (bucket // _BUCKETS_A_TAG, generation, bucket)
+                for bucket in range(_BUCKETS)
+            ]
+            for stale in sorted(self._names)[:-_GENERATIONS_HELD]:
+                del self._names[stale]
+        return names
+
+
+def _by_tag(keys: Sequence[bytes]) -> list[list[int]]:
+    """Return the places of keys whose buckets share a hash tag, tag by tag."""
+    groups: dict[int, list[int]] = {}
+    for i, key in enumerate(keys):
+        groups.setdefault(key[0] >> _TAG_SHIFT, []).append(i)
+    return list(groups.values())
