@@ -25,15 +25,15 @@ class Settings(BaseSettings):
         env_prefix="PROMOBANDIT_", frozen=True, extra="ignore", populate_by_name=True
     )
 
-    redis_url: SecretStr | None = Field(None, validation_alias=_plain("REDIS_URL"))
-    database_url: SecretStr | None = Field(None, validation_alias=_plain("DATABASE_URL"))
-    metrics_dir: Path | None = Field(None, validation_alias=_plain(METRICS_DIR_VARIABLE))
+    redis_url: SecretStr | None = Field(default=None, validation_alias=_plain("REDIS_URL"))
+    database_url: SecretStr | None = Field(default=None, validation_alias=_plain("DATABASE_URL"))
+    metrics_dir: Path | None = Field(default=None, validation_alias=_plain(METRICS_DIR_VARIABLE))
     data_dir: Path = Path("data")
     outbox_dir: Path | None = None
     log_format: Literal["auto", "json", "pretty"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    audit_seconds: float = Field(600.0, gt=0)
-    snapshot_seconds: float = Field(60.0, gt=0)
+    audit_seconds: float = Field(default=600.0, gt=0)
+    snapshot_seconds: float = Field(default=60.0, gt=0)
 
     @property
     def outbox(self) -> Path:

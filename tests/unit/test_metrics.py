@@ -1,0 +1,107 @@
+"""Metrics count what they are told, and docs/metrics.md lists every one of them."""
+
+from __future__ import annotations
+
+import re
+
+from prometheus_client import Metric
+
+from service.metrics import Metrics
+from service.metrics.catalogue import EXPERIMENT_LABELS_MAX, OTHER_EXPERIMENTS
+from tests.architecture.sources import ROOT
+
+ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<type>\w+) \|(?P<labels>[^|]*)\| [^|]+\.[^|]* \|$")
+
+LABEL = re.compile(r"`(\w+)`")
+
+
+def touched() -> Metrics:
+    """Return metrics of which every one has been used once: its labels show only then."""
+    metrics = Metrics()
+    metrics.decided("spring", "policy", 2)
+    metrics.replayed(1)
+    metrics.fell_back("redis", 1)
+    metrics.rewarded("spring", "accepted", 1)
+    metrics.requested("/choose", 200, 0.003)
+    metrics.batch_size("choose", 3)
+    metrics.outbox_failed("choice")
+    metrics.tables_polled(5_000)
+    metrics.outbox_backlog(10, 0.5)
+    metrics.drained("decision", 1)
+    metrics.committed(0.1, 1)
+    metrics.quarantined()
+    metrics.damaged(1)
+    metrics.ledger_failed()
+    metrics.audited(0)
+    metrics.restored(7)
+    metrics.loop_succeeded("drain", 5_000)
+    metrics.loop_failed("drain")
+    metrics.allocation_written()
+    metrics.allocation_failed()
+    metrics.in_force("spring", 3, 5_000, {"a": 0.25, "b": 0.75})
+    metrics.flush()
+    return metrics
+
+
+def exposed_name(metric: Metric) -> str:
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
+
+
+def labels_of(metric: Metric) -> list[str]:
+    return [label for label in metric.samples[0].labels if label != "le"]
+
+
+def test_the_catalogue_lists_every_metric_with_its_type_and_labels() -> None:
+    lines = (ROOT / "docs" / "metrics.md").read_text().splitlines()
+    rows = [found for found in map(ROW.match, lines) if found]
+    listed = {row["name"]: (row["type"], LABEL.findall(row["labels"])) for row in rows}
+
+    assert listed == {
+        exposed_name(metric): (metric.type, labels_of(metric))
+        for metric in touched().registry.collect()
+    }
+
+
+def test_what_requests_count_is_seen_after_a_flush() -> None:
+    metrics = Metrics()
+    metrics.decided("spring", "policy", 2)
+    metrics.decided("spring", "policy", 3)
+    labels = {"experiment": "spring", "source": "policy"}
+    sample = metrics.registry.get_sample_value
+    assert sample("promobandit_decisions_total", labels) is None
+
+    text, content_type = metrics.render()
+
+    assert sample("promobandit_decisions_total", labels) == 5
+    assert b'promobandit_decisions_total{experiment="spring",source="policy"} 5.0' in text
+    assert content_type.startswith("text/plain")
+
+
+def test_a_duration_lies_in_the_bucket_of_its_edge() -> None:
+    metrics = Metrics()
+    for seconds in (0.0004, 0.01, 0.011, 60.0):
+        metrics.requested("/choose", 200, seconds)
+    metrics.flush()
+
+    def below(edge: str) -> float | None:
+        labels = {"route": "/choose", "le": edge}
+        return metrics.registry.get_sample_value("promobandit_request_seconds_bucket", labels)
+
+    assert [below(edge) for edge in ("0.0005", "0.01", "0.02", "5.0", "+Inf")] == [1, 2, 3, 3, 4]
+    total = metrics.registry.get_sample_value(
+        "promobandit_request_seconds_sum", {"route": "/choose"}
+    )
+    assert total == 60.0214
+
+
+def test_experiments_beyond_the_limit_share_one_label() -> None:
+    metrics = Metrics()
+    for number in range(EXPERIMENT_LABELS_MAX + 2):
+        metrics.decided(f"e{number}", "policy", 1)
+    metrics.in_force("one-more", 1, 0, {"a": 1.0})
+    metrics.flush()
+
+    sample = metrics.registry.get_sample_value
+    labels = {"experiment": OTHER_EXPERIMENTS, "source": "policy"}
+    assert sample("promobandit_decisions_total", labels) == 2
+    assert sample("promobandit_allocation_version", {"experiment": "one-more"}) is None
