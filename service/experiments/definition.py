@@ -25,6 +25,7 @@ from service.domain.experiment import (
 from service.errors import InvalidInputError, StateConflictError, UnsupportedFeatureError
 from service.experiments.lifecycle import FIRST_STATES, check_invariants, check_step
 
+PAYLOAD_DEPTH_MAX = 32  # Copying and encoding recurse.
 FIXED = "fixed"  # The one policy whose parameters name variants.
 
 
@@ -142,18 +143,28 @@ def _check_variants(variants: tuple[Variant, ...]) -> None:
         if not _is_plain_json(variant.payload):
             raise InvalidInputError(
                 f"variants.{index}.payload: must be plain JSON of at most "
-                f"{limits.PAYLOAD_BYTES_MAX} bytes"
+                f"{limits.PAYLOAD_BYTES_MAX} bytes and {PAYLOAD_DEPTH_MAX} levels"
             )
 
 
 def _is_plain_json(payload: dict[str, Any]) -> bool:
     """Whether it comes out of a store as it went in: no NaN, giant integer or lone surrogate."""
+    if not _is_shallow(payload, PAYLOAD_DEPTH_MAX):
+        return False
     try:
         text = msgspec.json.encode(payload)
         msgspec.msgpack.encode(payload)  # Redis holds it so; it has no integers above 64 bits.
         return len(text) <= limits.PAYLOAD_BYTES_MAX and bool(msgspec.json.decode(text) == payload)
-    except (ValueError, OverflowError, RecursionError):
+    except (ValueError, OverflowError):
         return False
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return True
+    return levels > 0 and all(_is_shallow(each, levels - 1) for each in value)
 
 
 def _check_events(events: Mapping[str, float]) -> None:
