@@ -63,7 +63,7 @@ class Restore:
         for number in await self._stores.allocations.heads():
             await self._republish(number)
         count = await self._replay(started_ms - REPLAYS_REACH_MS)
-        count += await self._replay(started_ms - SECOND_PASS_MS)
+        await self._replay(started_ms - SECOND_PASS_MS)
         if await published.epoch() != mark:
             _log.warning("restore_overtaken_by_another_loss")
             return
