@@ -48,9 +48,18 @@ class FrozenClock:
 
 
 class CrowdedExperimentStore(MemoryExperimentStore):
-    """Lets somebody else win the next few updates."""
+    """Lets somebody else win the next few updates, or the next creation."""
 
     losses = 0
+    is_creation_lost = False
+
+    async def create(self, experiment: Experiment, actor: str) -> Experiment:
+        """Let somebody else create it first, if that is to be so."""
+        if self.is_creation_lost:
+            self.is_creation_lost = False
+            other = msgspec.structs.replace(experiment, exploration_floor=0.5)
+            await super().create(other, "somebody-else")
+        return await super().create(experiment, actor)
 
     async def update(self, experiment: Experiment, action: str, actor: str) -> Experiment:
         """Let a change of somebody else's in first, as long as losses are left."""
@@ -199,7 +208,7 @@ class House:
     @asynccontextmanager
     async def client(self, app: ASGIApp | None = None) -> AsyncIterator[httpx.AsyncClient]:
         """Talk to the application in process."""
-        transport = httpx.ASGITransport(app=app or self.app)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=app or self.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
 

@@ -44,12 +44,9 @@ class Application(FastAPI):
 
 
 def create_app(services: Services) -> ASGIApp:
-    """Return the whole application; without `services.decisions` the hot routes are left out."""
-    inner = _inner(services)
-    if services.decisions is None or services.rewards is None or services.bulk is None:
-        return inner
+    """Return the whole application."""
     routes = HotRoutes(services.decisions, services.bulk, services.rewards, services.tenant)
-    return HotDispatcher(routes, inner, services.metrics)
+    return HotDispatcher(routes, _inner(services), services.metrics)
 
 
 def _inner(services: Services) -> Application:

@@ -44,6 +44,9 @@ class Tables(Protocol):
 class Services:
     """Everything the HTTP layer calls; `service.bootstrap` and the tests build it."""
 
+    decisions: Decisions
+    rewards: Rewards
+    bulk: Bulk
     experiments: Experiments
     allocations: Tables
     reports: Reports
@@ -54,10 +57,6 @@ class Services:
     start: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
     tenant: int = DEFAULT_TENANT
-    # The use cases of the hot routes; None leaves these routes out (tests of the others).
-    decisions: Decisions | None = None
-    rewards: Rewards | None = None
-    bulk: Bulk | None = None
 
 
 def services_of(request: Request) -> Services:

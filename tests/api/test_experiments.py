@@ -183,6 +183,23 @@ async def test_the_next_choice_obeys_an_act_already(client: httpx.AsyncClient) -
     assert chosen == {"b"}
 
 
+async def test_a_paused_variant_is_resumed_with_its_evidence(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    await put(client)
+    await house.send({1: 20}, {1: 5})
+
+    states = [
+        (await post(client, f"variants/b/{act}")).json()["variants"][1]["state"]
+        for act in ("pause", "resume")
+    ]
+
+    allocation = (await client.get("/experiments/spring/allocation")).json()
+    assert states == ["paused", "active"]
+    assert allocation["variants"][1]["effective_pulls"] == 20.0
+    assert 0.2 < allocation["variants"][1]["propensity"] < 0.3
+
+
 async def test_the_list_has_pages(client: httpx.AsyncClient) -> None:
     for name in "abc":
         await client.put(f"/experiments/{name}", json=AB)

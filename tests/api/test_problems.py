@@ -11,6 +11,7 @@ import pytest
 from service.api.errors import FIELD_ERRORS_MAX, STATUS_OF, headers_of, problem_of
 from service.api.guard import DEFINITION_BYTES_MAX
 from service.errors import ServiceError
+from service.metrics import Metrics
 from tests.fakes import House
 
 AB: dict[str, Any] = {"variants": [{"id": "a"}, {"id": "b"}]}
@@ -81,6 +82,14 @@ UNSUPPORTED: list[tuple[str, dict[str, Any]]] = [
     ("evidence.delay", {"evidence": {"delay": "learned"}}),
     ("guardrails", {"guardrails": [{"event": "unsubscribe", "rate_max": 0.005}]}),
 ]
+
+
+class BrokenMetrics(Metrics):
+    """Metrics with a defect."""
+
+    def render(self) -> tuple[bytes, str]:
+        """Raise what nobody expects."""
+        raise ZeroDivisionError(SECRET)
 
 
 def is_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
@@ -246,9 +255,10 @@ async def test_an_unknown_variant_is_a_404(client: httpx.AsyncClient) -> None:
     assert found["type"] == "/problems/variant-not-found"
 
 
-async def test_a_defect_is_a_500_that_tells_nothing(house: House) -> None:
-    house.services.metrics.__dict__["render"] = lambda: 1 / 0
-    transport = httpx.ASGITransport(app=house.app, raise_app_exceptions=False)
+async def test_a_defect_is_a_500_that_tells_nothing() -> None:
+    transport = httpx.ASGITransport(
+        app=House(metrics=BrokenMetrics()).app, raise_app_exceptions=False
+    )
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         found = is_problem(await client.get("/metrics"), 500)
 

@@ -124,6 +124,14 @@ async def test_many_creations_at_once_make_one_experiment(house: House) -> None:
     assert {experiment.revision for experiment, _ in made} == {1}
 
 
+async def test_a_creation_that_somebody_else_won_is_an_update_of_theirs(house: House) -> None:
+    house.store.is_creation_lost = True
+
+    experiment, is_new = await house.experiments.put(TARGET, AB)
+
+    assert (experiment.revision, experiment.exploration_floor, is_new) == (2, 0.01, False)
+
+
 async def test_many_acts_at_once_all_count(house: House) -> None:
     variants = tuple(Variant(f"v{i}") for i in range(5))
     await house.experiments.put(TARGET, Definition(variants=variants))
