@@ -1,4 +1,4 @@
-"""POST and GET /choose and /choose/batch, in process over memory stores."""
+"""POST /choose, in process over memory stores."""
 
 from __future__ import annotations
 
@@ -287,83 +287,3 @@ async def test_another_method_answers_405_and_names_the_right_one(
     answer = await client.get(path)
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-
-
-async def test_a_template_gets_the_same_answer_by_get(client: httpx.AsyncClient) -> None:
-    first = await choose(client)
-    answer = (await client.get("/choose", params=SEND)).json()
-
-    assert answer == {**first, "replayed": True}
-
-
-async def test_a_template_can_ask_for_the_bare_variant(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/choose", params={**SEND, "format": "text"})
-
-    assert answer.text in {"a", "b", "c"}
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert answer.headers["cache-control"] == "no-store"
-
-
-@pytest.mark.parametrize(
-    "query",
-    ["experiment=autumn", "experiment=autumn&unit=u&unit=v", "experiment=autumn&unit=u&x=1",
-     "experiment=autumn&unit=u&format=xml", "experiment=autumn&unit=%ff"],
-)  # fmt: skip
-async def test_a_bad_query_answers_422(client: httpx.AsyncClient, query: str) -> None:
-    assert (await client.get(f"/choose?{query}")).status_code == 422
-
-
-async def test_a_batch_answers_in_the_units_order(rig: HotRig, client: httpx.AsyncClient) -> None:
-    units = [f"u-{i}" for i in range(1_234)]
-    body = {"experiment": "autumn", "occasion": "o", "units": units}
-    answer = (await client.post("/choose/batch", json=body)).json()
-    single = await choose(client, unit="u-1000")
-
-    assert [decision.unit for decision in recorded(rig)][:1_234] == units
-    assert len(answer["decisions"]) == 1_234
-    assert answer["payloads"] == {name: {"subject": name} for name in "abc"}
-    assert {**answer["decisions"][1_000], "replayed": True} == {
-        name: value for name, value in single.items() if name not in {"experiment", "payload"}
-    }
-
-
-async def test_a_unit_twice_in_a_batch_is_decided_once(client: httpx.AsyncClient) -> None:
-    body = {"experiment": "autumn", "occasion": "o", "units": ["u", "v", "u"]}
-    first, _, again = (await client.post("/choose/batch", json=body)).json()["decisions"]
-
-    assert again == {**first, "replayed": True}
-
-
-@pytest.mark.parametrize(
-    "units",
-    [[], ["u"] * 10_001, ["a\0"], [""], "u", [1]],
-    ids=["none", "many", "NUL", "empty", "text", "number"],
-)
-async def test_bad_units_answer_422(client: httpx.AsyncClient, units: object) -> None:
-    body = {"experiment": "autumn", "occasion": "o", "units": units}
-
-    assert (await client.post("/choose/batch", json=body)).status_code == 422
-
-
-async def test_a_replay_of_a_newer_variant_is_told_by_the_newer_table(rig: HotRig) -> None:
-    stale = rig.tables.by_name["autumn"]
-    variants = (*stale.experiment.variants, Variant("d", {"subject": "d"}))
-    newer = rig.experiment(variants=variants, revision=2)
-    rig.tables.hold(newer, 2, (0, 0, 0, 2**32))
-    async with rig.client() as client:
-        first = await choose(client)
-        table = await rig.decisions.table_with(stale, 3)
-
-    assert first["variant"] == "d"
-    assert table.variant_ids[3] == "d"
-
-
-async def test_a_caller_that_hangs_up_spoils_nobodys_batch(rig: HotRig) -> None:
-    async with rig.client() as client:
-        gone = asyncio.create_task(choose(client, unit="gone"))
-        stays = asyncio.create_task(choose(client, unit="stays"))
-        await asyncio.sleep(0)
-        gone.cancel()
-        answer = await stays
-
-    assert answer["source"] == "policy"

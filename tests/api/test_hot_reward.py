@@ -174,7 +174,7 @@ async def test_a_foreign_decision_id_answers_404(client: httpx.AsyncClient, toke
     assert (await reward(client, token)).status_code == 404
 
 
-BAD = {
+BAD: dict[str, dict[str, object]] = {
     "value of a binary reward": {"value": 2.5},
     "event of a bad form": {"event": "a b"},
     "no time zone": {"occurred_at": "2026-11-24T10:00:00"},

@@ -88,6 +88,7 @@ def children(process_id: int, command: str) -> list[psutil.Process]:
 
 def _arguments(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        arguments: list[str] = process.cmdline()
     except psutil.Error:
         return []
+    return arguments

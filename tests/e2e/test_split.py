@@ -14,7 +14,7 @@ from tests.e2e.marketing import VARIANTS, Marketing, wait_until
 from tests.servers import promobandit_service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
-NAMES = [variant["id"] for variant in VARIANTS]
+NAMES = [str(variant["id"]) for variant in VARIANTS]
 POLICIES = ["ucb1", "ucb1_tuned", "kl_ucb", "bayes_ucb"]
 
 
