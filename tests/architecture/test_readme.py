@@ -13,6 +13,7 @@ from service.api import experiments, exports, hot_openapi, operations, reports
 from service.api.schemas import struct_components
 from service.bandits.registry import POLICY_NAMES, make_policy
 from service.domain import limits
+from service.experiments.definition import PAYLOAD_DEPTH_MAX
 from service.settings import Settings
 from tests.architecture.sources import ROOT
 
@@ -99,7 +100,7 @@ def test_the_table_of_settings_is_the_settings() -> None:
         ("ids of experiments and variants", [limits.ID_LENGTH_MAX]),
         ("`event_id`", [limits.EVENT_ID_LENGTH_MAX]),
         ("`context`", [limits.CONTEXT_BYTES_MAX]),
-        ("`payload`", [limits.PAYLOAD_BYTES_MAX]),
+        ("`payload`", [limits.PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX]),
         ("variants at once", [limits.VARIANTS_MAX]),
         ("variants in an experiment's life", [limits.VARIANTS_EVER_MAX]),
         ("events of an experiment", [limits.EVENTS_MAX]),
@@ -133,6 +134,13 @@ def test_every_field_of_the_bodies_is_explained() -> None:
     }
 
     assert {field for field in fields if not re.search(rf'[`".]{field}\b', text)} == set()
+
+
+def test_every_metric_it_names_is_in_the_catalogue() -> None:
+    catalogue = (ROOT / "docs" / "metrics.md").read_text()
+    named = set(re.findall(r"`(promobandit_\w+)`", README))
+
+    assert {name for name in named if f"`{name}`" not in catalogue} == set()
 
 
 def test_the_readme_names_no_directory_of_one_machine() -> None:
