@@ -7,6 +7,8 @@ from scipy import special
 
 from service.bandits.arrays import FloatArray
 
+_MEAN_MIN = 1e-290
+
 
 def kl_shift(mean: FloatArray, shift: FloatArray) -> FloatArray:
     """Return the Bernoulli divergence kl(m, m + d), elementwise.
@@ -26,7 +28,8 @@ def kl_shift(mean: FloatArray, shift: FloatArray) -> FloatArray:
     """
     rest = 1.0 - mean
     # The ratio of an impossible outcome is irrelevant: xlog1py(0, y) is 0 for any y but nan.
-    up = np.divide(shift, mean, out=np.zeros_like(mean), where=mean > 0)
+    # A mean so small that the ratio would overflow is 0 for all that follows.
+    up = np.divide(shift, mean, out=np.zeros_like(mean), where=mean > _MEAN_MIN)
     down = np.divide(shift, rest, out=np.zeros_like(mean), where=rest > 0)
     terms = special.xlog1py(mean, np.maximum(up, -1.0))
     terms += special.xlog1py(rest, -np.minimum(down, 1.0))

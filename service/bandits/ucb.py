@@ -152,8 +152,9 @@ class BayesUcb:
             index = bayes_ucb_index(
                 PULLS_MIN * 2 + batch.pulls + sent, successes + means * sent, batch.total
             )
-            width = np.maximum(index - means, 1e-12 * means + 1e-300)
-            budget = (batch.pulls + 2.0 + sent) * kl_shift(means, np.minimum(width, 1.0 - means))
+            # Rates within rounding of 0 or 1 must leave a gap that is neither nothing nor all.
+            gap = np.clip(index - means, 1e-12 * means + 1e-300, (1.0 - 1e-12) * (1.0 - means))
+            budget = (batch.pulls + 2.0 + sent) * kl_shift(means, gap)
             previous = shares
             shares = batch.shares(_posterior_pulls(means, budget), means)
             if float(np.abs(shares - previous).max()) < _SHARE_ERROR:
