@@ -145,7 +145,7 @@ class _Lines:
         self._printed = -1
 
     def __call__(self) -> None:
-        part = int(self._progress.elapsed_s / self._progress.seconds * LINES_PER_RUN)
+        part = int(min(1.0, self._progress.elapsed_s / self._progress.seconds) * LINES_PER_RUN)
         if part > self._printed:
             self._printed = part
             self._console.print(line(self._progress), markup=False)
@@ -210,7 +210,7 @@ def _settled_report(
 def _balance(system: MarketingSystem) -> str:
     tally = system.tally
     return (
-        f"The report counts {tally.sends.total():,} sends and {tally.visits.total():,} visits, "
+        f"\nThe report counts {tally.sends.total():,} sends and {tally.visits.total():,} visits, "
         f"as the marketing system did.\n{tally.retried:,} sends were asked for twice and "
         f"{tally.repeated:,} visits reported twice: counted once."
     )

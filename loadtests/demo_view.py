@@ -70,7 +70,8 @@ def pen_of(console: Console) -> Pen:
 def picture(progress: Progress, pen: Pen) -> RenderableType:
     """Draw the state of the demo."""
     title = f"{progress.customers:,} customers, three variants, one visit to win"
-    clock = f"{progress.elapsed_s:.0f} s of {progress.seconds:.0f}"
+    is_sending = progress.elapsed_s <= progress.seconds
+    clock = f"{progress.elapsed_s:.0f} s of {progress.seconds:.0f}" if is_sending else "all sent"
     parts = (_headline(progress), _variants(progress, pen), _footline(progress))
     return Panel(Group(*parts), title=title, subtitle=clock, padding=(1, 1))
 
@@ -145,12 +146,11 @@ def line(progress: Progress) -> str:
 
 
 def report_table(report: Mapping[str, Any], rates: Mapping[str, float]) -> Table:
-    """Show the service's own report beside the true rates, which it was never told."""
-    table = Table(title="The report", title_justify="left")
-    table.add_column("variant")
-    names = ("pulls", "rewards", "rate", "95 % interval", "P(best)", "expected loss")
-    for name in (*names, "allocation", "true rate"):
-        table.add_column(name, justify="right")
+    """Show the service's own report; `loss` is the expected loss."""
+    table = _table("The report, and the true rates, which the service was never told")
+    names = ("pulls", "rewards", "rate", "95 % interval", "P(best)", "loss", "allocation", "true")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
     for each in report["variants"]:
         table.add_row(
             each["variant"],
@@ -175,14 +175,21 @@ def regret_table(tally: Tally, rates: Mapping[str, float]) -> Table:
         "an even split": sends * sum(rates.values()) / len(rates),
         f"always {best}, unknowable before": sends * rates[best],
     }
-    title = f"What {sends:,} sends are worth at the true rates"
-    table = Table(title=title, title_justify="left")
-    table.add_column("strategy")
+    table = _table(f"What {sends:,} sends are worth at the true rates")
     for name in ("expected visits", "against this run", "regret"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, visits in rows.items():
         difference = f"{visits - earned:+,.0f}" if name != "this run" else ""
         table.add_row(name, f"{visits:,.0f}", difference, f"{sends * rates[best] - visits:,.0f}")
+    return table
+
+
+def _table(title: str) -> Table:
+    """Return a table that fits 80 columns; its first column names the row."""
+    table = Table(
+        title=f"\n{title}", title_justify="left", box=None, pad_edge=False, collapse_padding=True
+    )
+    table.add_column("", no_wrap=True)
     return table
 
 
