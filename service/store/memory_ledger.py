@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from service.domain.decision import Decision
 from service.domain.evidence import Bucket, BucketKey, Standing, added, changes_of
 from service.domain.reward import Reward, RewardStatus
-from service.store.ports import (
+from service.store.records import (
     Cursor,
     EvidenceChange,
     LedgerOutcome,

@@ -12,7 +12,7 @@ from service.domain.clock import HOUR_MS, Clock
 from service.domain.experiment import AuditEntry, Experiment
 from service.domain.token import SigningKey
 from service.errors import ExperimentNotFoundError, RevisionConflictError, StateConflictError
-from service.store.ports import Snapshot
+from service.store.records import Snapshot
 from service.store.sql_signing_keys import first_key
 
 

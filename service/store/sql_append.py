@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from service.domain.decision import Decision
 from service.domain.evidence import Bucket, BucketKey, Standing, added, changes_of
 from service.domain.reward import Reward, RewardStatus
-from service.store.ports import LedgerOutcome, OutboxPosition
+from service.store.records import LedgerOutcome, OutboxPosition
 from service.store.sql_rows import Row
 
 RewardKey = tuple[bytes, str, str]

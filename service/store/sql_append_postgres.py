@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from service.domain.decision import Decision
 from service.domain.evidence import Bucket, BucketKey
 from service.domain.reward import Reward
-from service.store.ports import OutboxPosition
+from service.store.records import OutboxPosition
 from service.store.sql_append import Answer, UnlockableError
 from service.store.sql_rows import (
     BUCKET_COLUMNS,

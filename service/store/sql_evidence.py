@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, select
 from service.domain.clock import HOUR_MS
 from service.domain.evidence import Bucket, BucketKey, added, changes_of
 from service.domain.reward import Reward, RewardStatus
-from service.store.ports import EvidenceChange, RecountDifference
+from service.store.records import EvidenceChange, RecountDifference
 from service.store.sql_rows import bucket_of, reward_of
 from service.store.sql_tables import (
     decisions,

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from service.domain.decision import Decision
 from service.domain.reward import Reward
-from service.store.ports import Cursor, LedgerRow
+from service.store.records import Cursor, LedgerRow
 from service.store.sql_rows import decision_of, reward_of
 from service.store.sql_tables import conflicting_decisions, decisions, rewards
 

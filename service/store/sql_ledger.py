@@ -8,7 +8,7 @@ from functools import partial
 from service.domain.decision import Decision
 from service.domain.reward import Reward
 from service.store import sql_evidence, sql_export
-from service.store.ports import (
+from service.store.records import (
     Cursor,
     EvidenceChange,
     LedgerOutcome,

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, select
 
 from service.domain.clock import HOUR_MS
-from service.store.ports import Snapshot
+from service.store.records import Snapshot
 from service.store.sql_database import SqlDatabase
 from service.store.sql_statements import insert_or_ignore
 from service.store.sql_tables import snapshots

@@ -29,7 +29,7 @@ metadata = MetaData(
 # SQLite only numbers rows by itself in a column that is spelt INTEGER.
 serial = BigInteger().with_variant(Integer(), "sqlite")
 # Sums of squared micro-units outgrow 64 bits, and SQLite would turn them into floats.
-exact = Numeric(38, 0).with_variant(Text(), "sqlite")
+exact = Numeric(60, 0).with_variant(Text(), "sqlite")
 
 tenants = Table(
     "tenants",

@@ -11,13 +11,15 @@ depends_on = None
 # SQLite only numbers rows by itself in a column that is spelt INTEGER.
 serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 # Exact beyond 64 bits, which SQLite would turn into floats.
-exact = sa.Numeric(38, 0).with_variant(sa.Text(), "sqlite")
+exact = sa.Numeric(60, 0).with_variant(sa.Text(), "sqlite")
 
 
 def upgrade() -> None:
     _create_configuration()
+    _create_history()
     _create_allocations()
     _create_decisions()
+    _create_conflicting_decisions()
     _create_rewards()
     _create_evidence()
     op.execute("INSERT INTO tenants (number, id) VALUES (1, 'default')")
@@ -52,6 +54,9 @@ def _create_configuration() -> None:
         sa.UniqueConstraint("tenant", "id", name=op.f("uq_experiments_tenant_id")),
         sqlite_autoincrement=True,
     )
+
+
+def _create_history() -> None:
     op.create_table(
         "experiment_revisions",
         sa.Column("experiment", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -137,6 +142,9 @@ def _create_decisions() -> None:
         "decisions",
         ["experiment", "decided_at_ms", "key"],
     )
+
+
+def _create_conflicting_decisions() -> None:
     op.create_table(
         "conflicting_decisions",
         sa.Column("serial", serial, autoincrement=True, nullable=False),
