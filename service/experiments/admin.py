@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -28,8 +30,8 @@ from service.experiments.definition import (
 from service.experiments.lifecycle import Act, VariantAct, moved, variant_moved
 from service.store.ports import ExperimentStore
 
-# Others' changes may slip in between reading and writing; so often we start again from theirs.
-ATTEMPTS_MAX = 5
+# Other processes' changes may slip in between reading and writing; so often we start again.
+ATTEMPTS_MAX = 10
 
 Step = Callable[[Experiment], Experiment]
 
@@ -63,10 +65,17 @@ class Experiments:
     reallocate: Callable[[Experiment, str], Awaitable[Publication]]
     make_salt: Callable[[], bytes]
     clock: Clock
+    _turns: WeakValueDictionary[tuple[int, str], asyncio.Lock] = field(
+        default_factory=WeakValueDictionary
+    )
 
     async def put(self, target: Target, wanted: Definition) -> tuple[Experiment, bool]:
         """Create or update; the second is whether it was created."""
         wanted = checked(wanted)
+        async with self._turn(target):
+            return await self._put(target, wanted)
+
+    async def _put(self, target: Target, wanted: Definition) -> tuple[Experiment, bool]:
         try:
             return await self._change(target, "update", lambda e: redefined(e, wanted)), False
         except ExperimentNotFoundError:
@@ -79,12 +88,14 @@ class Experiments:
 
     async def act(self, target: Target, act: Act) -> Experiment:
         """Pause, resume or stop; an experiment that is so already stays as it is."""
-        return await self._change(target, act, lambda e: moved(e, act))
+        async with self._turn(target):
+            return await self._change(target, act, lambda e: moved(e, act))
 
     async def act_on_variant(self, target: Target, variant_id: str, act: VariantAct) -> Experiment:
         """Pause, resume or retire a variant; one that is so already stays as it is."""
         action = f"{act} {variant_id}"
-        return await self._change(target, action, lambda e: variant_moved(e, variant_id, act))
+        async with self._turn(target):
+            return await self._change(target, action, lambda e: variant_moved(e, variant_id, act))
 
     async def get(self, tenant: int, experiment_id: str) -> Experiment:
         """Return the newest revision, or raise `ExperimentNotFoundError`."""
@@ -106,6 +117,10 @@ class Experiments:
         """Return who changed what, oldest first; raises `ExperimentNotFoundError`."""
         await self.store.get(tenant, experiment_id)
         return await self.store.trail(tenant, experiment_id)
+
+    def _turn(self, target: Target) -> asyncio.Lock:
+        """Let the acts on one experiment wait for one another here, rather than collide in SQL."""
+        return self._turns.setdefault((target.tenant, target.experiment_id), asyncio.Lock())
 
     async def _create(self, first: Experiment, actor: str) -> Experiment:
         now_ms = self.clock.now_ms()
