@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ WATCH_SECONDS = 0.5
 READY_POLL_SECONDS = 0.05
 READY_ASK_SECONDS = 2.0
 PARENT_POLL_SECONDS = 1.0
+BACKLOG = 2_048
 _PR_SET_PDEATHSIG = 1
 
 _log = logger(__name__)
@@ -172,6 +174,22 @@ async def _end(
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket that child processes can share."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 async def answers_ok(host: str, port: int, path: str) -> bool:

@@ -1,0 +1,6 @@
+"""Processes start here."""
+
+from service.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The composition root: the only place that names concrete stores and joins them to use cases."""

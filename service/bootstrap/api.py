@@ -1,0 +1,173 @@
+"""Join the services of an API process."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from service.allocations import Allocator, ServingTables
+from service.allocations.health import Health
+from service.api.dependencies import Services
+from service.bootstrap.keys import Keys
+from service.bootstrap.stores import (
+    RedisStores,
+    SqlStores,
+    allocation_stores,
+    open_redis,
+    open_sql,
+)
+from service.bootstrap.system import SystemClock, jitter, nonce
+from service.bulk import Bulk
+from service.decisions import Decisions
+from service.domain.clock import MINUTE_MS, SECOND_MS
+from service.errors import UnavailableError
+from service.experiments import Experiments
+from service.metrics import Metrics
+from service.reporting.exports import Exports
+from service.reporting.report import Reports
+from service.rewards import Rewards
+from service.settings import Settings
+from service.sla import CHANGE_POLL_MS, CHOOSE_REDIS_DEADLINE_MS
+from service.store.outbox import SegmentOutbox
+from service.worker.loop import Loop, every
+
+SALT_BYTES = 16
+FLUSH_SECONDS = 0.5
+KEYS_SECONDS = MINUTE_MS / SECOND_MS
+# At the start Redis and SQL are asked at once; without them the loops go on asking.
+START_SECONDS_MAX = 3.0
+
+
+@dataclass(slots=True, kw_only=True)
+class ApiProcess:
+    """The loops of an API process, from its start to its end."""
+
+    tables: ServingTables
+    keys: Keys
+    outbox: SegmentOutbox
+    sql: SqlStores
+    redis: RedisStores
+    clock: SystemClock
+    metrics: Metrics
+    migrate: bool
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Load what is there, and keep it new from then on."""
+        with suppress(UnavailableError, TimeoutError):
+            async with asyncio.timeout(START_SECONDS_MAX):
+                if self.migrate:
+                    await self.sql.database.migrate()
+                await self._refresh_tables()
+        self._tasks = [asyncio.create_task(loop.run(self._stop)) for loop in self._loops()]
+
+    async def stop(self) -> None:
+        """Close the outbox and the connections; the last requests have been answered."""
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+        self.metrics.flush()
+        self.outbox.close()
+        await self.redis.close()
+        await self.sql.database.dispose()
+
+    def _loops(self) -> list[Loop]:
+        poll = CHANGE_POLL_MS / SECOND_MS
+        return [
+            self._loop("tables", self._refresh_tables, every(poll)),
+            self._loop("keys", self.keys.reload, every(KEYS_SECONDS)),
+            self._loop("flush", self._flush, every(FLUSH_SECONDS)),
+        ]
+
+    def _loop(
+        self,
+        name: str,
+        turn: Callable[[], Awaitable[object]],
+        pause: Callable[[object], float],
+    ) -> Loop:
+        return Loop(
+            name=f"api-{name}",
+            turn=turn,
+            pause=pause,
+            clock=self.clock,
+            metrics=self.metrics,
+            jitter=jitter,
+        )
+
+    async def _refresh_tables(self) -> None:
+        if not self.keys.are_loaded:  # Ready is who can also sign.
+            await self.keys.reload()
+        if self.tables.is_ready:
+            await self.tables.poll()
+        else:
+            await self.tables.load()
+
+    async def _flush(self) -> None:
+        self.metrics.flush()
+
+
+def build_api(settings: Settings, *, migrate: bool = False) -> Services:
+    """Return the services; nothing connects before they are started."""
+    clock, metrics = SystemClock(), Metrics(settings.metrics_dir)
+    sql = open_sql(settings)
+    redis = open_redis(settings, clock, replays_deadline_ms=CHOOSE_REDIS_DEADLINE_MS)
+    stores = allocation_stores(sql, redis)
+    process = ApiProcess(
+        tables=ServingTables(stores, clock, metrics),
+        keys=Keys(sql.signing_keys, clock),
+        outbox=SegmentOutbox(settings.outbox, clock),
+        sql=sql,
+        redis=redis,
+        clock=clock,
+        metrics=metrics,
+        migrate=migrate,
+    )
+    decisions = _decisions(process)
+    tables = process.tables
+    return Services(
+        experiments=Experiments(
+            store=sql.experiments,
+            tables=tables,
+            reallocate=Allocator(stores, clock, metrics).reallocate,
+            make_salt=lambda: secrets.token_bytes(SALT_BYTES),
+            clock=clock,
+        ),
+        allocations=tables,
+        reports=Reports(ledger=sql.ledger, tables=tables, clock=clock),
+        exports=Exports(experiments=sql.experiments, ledger=sql.ledger, codec=process.keys.codec),
+        metrics=metrics,
+        health=Health(tables, process.outbox, sql.ledger),
+        clock=clock,
+        start=process.start,
+        stop=process.stop,
+        decisions=decisions,
+        rewards=_rewards(process),
+        bulk=Bulk(decisions),
+    )
+
+
+def _decisions(process: ApiProcess) -> Decisions:
+    return Decisions(
+        tables=process.tables,
+        replays=process.redis.replays,
+        outbox=process.outbox,
+        ledger=process.sql.ledger,
+        codec=process.keys.codec,
+        clock=process.clock,
+        nonce=nonce,
+        metrics=process.metrics,
+    )
+
+
+def _rewards(process: ApiProcess) -> Rewards:
+    return Rewards(
+        tables=process.tables,
+        ledger=process.sql.ledger,
+        outbox=process.outbox,
+        codec=process.keys.codec,
+        clock=process.clock,
+        metrics=process.metrics,
+    )

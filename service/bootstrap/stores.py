@@ -1,0 +1,85 @@
+"""Open the stores that settings name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.allocations import AllocationStores
+from service.domain.clock import Clock
+from service.settings import Settings
+from service.store.redis_allocations import RedisAllocations
+from service.store.redis_connection import RedisClient
+from service.store.redis_replays import RedisReplays
+from service.store.sql_allocations import SqlAllocationStore
+from service.store.sql_database import SqlDatabase
+from service.store.sql_experiments import SqlExperimentStore
+from service.store.sql_leases import SqlLeaseStore
+from service.store.sql_ledger import SqlLedger
+from service.store.sql_signing_keys import SqlSigningKeyStore
+from service.store.sql_snapshots import SqlSnapshotStore
+
+PATIENT_DEADLINE_MS = 1_000  # For calls that no choice waits for.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlStores:
+    """What SQL keeps."""
+
+    database: SqlDatabase
+    ledger: SqlLedger
+    experiments: SqlExperimentStore
+    allocations: SqlAllocationStore
+    snapshots: SqlSnapshotStore
+    leases: SqlLeaseStore
+    signing_keys: SqlSigningKeyStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisStores:
+    """What Redis keeps, behind two clients: choices never queue behind anything else."""
+
+    replays: RedisReplays
+    published: RedisAllocations
+    clients: tuple[RedisClient, ...]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in self.clients:
+            await client.close()
+
+
+def open_sql(settings: Settings) -> SqlStores:
+    """Open the ledger's database; nothing connects yet."""
+    database = SqlDatabase(settings.database)
+    return SqlStores(
+        database=database,
+        ledger=SqlLedger(database),
+        experiments=SqlExperimentStore(database),
+        allocations=SqlAllocationStore(database),
+        snapshots=SqlSnapshotStore(database),
+        leases=SqlLeaseStore(database),
+        signing_keys=SqlSigningKeyStore(database),
+    )
+
+
+def open_redis(
+    settings: Settings, clock: Clock, *, replays_deadline_ms: float = PATIENT_DEADLINE_MS
+) -> RedisStores:
+    """Open the Redis stores; nothing connects yet."""
+    for_replays = RedisClient(settings.redis, deadline_ms=replays_deadline_ms)
+    for_allocations = RedisClient(settings.redis, deadline_ms=PATIENT_DEADLINE_MS)
+    return RedisStores(
+        replays=RedisReplays(for_replays, clock),
+        published=RedisAllocations(for_allocations),
+        clients=(for_replays, for_allocations),
+    )
+
+
+def allocation_stores(sql: SqlStores, redis: RedisStores) -> AllocationStores:
+    """Return the stores that allocations need."""
+    return AllocationStores(
+        experiments=sql.experiments,
+        allocations=sql.allocations,
+        published=redis.published,
+        ledger=sql.ledger,
+    )

@@ -1,0 +1,91 @@
+"""Join the worker, and what the command line asks of the stores."""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+
+from service.allocations import Allocator
+from service.allocations.schedule import AllocationSchedule
+from service.bootstrap import keys
+from service.bootstrap.stores import allocation_stores, open_redis, open_sql
+from service.bootstrap.system import SystemClock, jitter
+from service.metrics import Metrics
+from service.settings import Settings
+from service.store.outbox_reader import SegmentReader
+from service.store.records import RecountDifference
+from service.worker.audit import Audit, differences
+from service.worker.drain import Drain
+from service.worker.lease import Lease
+from service.worker.restore import Restore
+from service.worker.snapshots import Snapshots
+from service.worker.worker import Intervals, Worker
+
+LEASE_NAME = "allocator"
+
+
+def build_worker(settings: Settings) -> Worker:
+    """Return the worker; nothing connects before it runs."""
+    clock, metrics = SystemClock(), Metrics(settings.metrics_dir)
+    sql, redis = open_sql(settings), open_redis(settings, clock)
+    stores = allocation_stores(sql, redis)
+    allocator = Allocator(stores, clock, metrics)
+    schedule = AllocationSchedule(allocator, stores, clock, metrics)
+
+    async def close() -> None:
+        await redis.close()
+        await sql.database.dispose()
+
+    return Worker(
+        drain=Drain(SegmentReader(settings.outbox, clock), sql.ledger, clock, metrics),
+        schedule=schedule,
+        restore=Restore(schedule.refresh, stores, redis.replays, clock, metrics, _token),
+        snapshots=Snapshots(sql.snapshots, sql.ledger, allocator, clock),
+        audit=Audit(sql.ledger, metrics),
+        lease=Lease(sql.leases, LEASE_NAME, _token()),
+        intervals=Intervals(
+            audit_seconds=settings.audit_seconds, snapshot_seconds=settings.snapshot_seconds
+        ),
+        clock=clock,
+        metrics=metrics,
+        jitter=jitter,
+        close=close,
+    )
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the schema up to date."""
+    sql = open_sql(settings)
+    try:
+        await sql.database.migrate()
+    finally:
+        await sql.database.dispose()
+
+
+async def audit(settings: Settings) -> list[str]:
+    """Recount everything; return a line for every measure that differs."""
+    sql = open_sql(settings)
+    try:
+        return [_line(number, found) async for number, found in differences(sql.ledger)]
+    finally:
+        await sql.database.dispose()
+
+
+async def rotate_signing_key(settings: Settings) -> tuple[int, int]:
+    """Insert the next signing key; return its id and when it becomes active."""
+    sql = open_sql(settings)
+    try:
+        key = await keys.rotate(sql.signing_keys, SystemClock())
+    finally:
+        await sql.database.dispose()
+    return key.id, key.active_from_ms
+
+
+def _line(number: int, found: RecountDifference) -> str:
+    fields = msgspec.structs.asdict(found).items()
+    return f"experiment={number} " + " ".join(f"{name}={value}" for name, value in fields)
+
+
+def _token() -> str:
+    return secrets.token_hex(8)
