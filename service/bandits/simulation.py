@@ -22,7 +22,7 @@ _BLOCK = 256
 class Chooser(Protocol):
     """Score all arms of all replications; the highest score is pulled."""
 
-    def __call__(self, pulls: FloatArray, successes: FloatArray, total: int) -> FloatArray:
+    def __call__(self, pulls: FloatArray, successes: FloatArray, total: int, /) -> FloatArray:
         """Return scores of shape (N, K), given pulls and successes of that shape."""
         ...
 

@@ -31,7 +31,7 @@ VARIATIONS: tuple[tuple[str, Mapping[str, object]], ...] = (
 )
 NAMED = [f"{name} {dict(parameters) or ''}".strip() for name, parameters in VARIATIONS]
 
-EXTREMES = {
+EXTREMES: dict[str, list[tuple[float, float]]] = {
     "no pulls": [(0, 0)] * 3,
     "one arm without pulls": [(0, 0)],
     "one arm": [(1000, 30)],
@@ -142,13 +142,10 @@ def test_asking_twice_changes_neither_answer_nor_evidence(
     np.testing.assert_array_equal(seen.successes, kept.successes)
 
 
-@every_policy
+@pytest.mark.parametrize("name", LEARNING)
 @pytest.mark.parametrize("n_arms", [1, 2, 14])
-def test_tied_arms_without_evidence_share_evenly(variation: int, n_arms: int) -> None:
-    if VARIATIONS[variation][0] == "fixed":
-        pytest.skip("fixed shares are what they are")
-
-    propensities = policy_for(variation, n_arms).propensities(ArmEvidence.none(n_arms))
+def test_tied_arms_without_evidence_share_evenly(name: str, n_arms: int) -> None:
+    propensities = make_policy(name, {}).propensities(ArmEvidence.none(n_arms))
 
     np.testing.assert_allclose(propensities, 1 / n_arms, atol=1e-9)
 

@@ -11,7 +11,9 @@ from service.bandits.arrays import FloatArray
 from service.bandits.posteriors import beta_best, credible_interval
 from service.bandits.quadrature import integrate_maximum
 
-KNOWN_BEST = {
+Pairs = list[tuple[float, float]]
+
+KNOWN_BEST: dict[str, tuple[Pairs, list[float]]] = {
     "six adverts": (
         [(1989, 21290), (40, 474), (64, 730), (71, 818), (52, 659), (59, 718)],
         [0.2962609164, 0.1760297118, 0.2033806060, 0.1690300472, 0.0613760324, 0.0939226862],
@@ -32,7 +34,7 @@ KNOWN_BEST = {
 }
 
 
-def shapes(pairs: list[tuple[float, float]]) -> tuple[FloatArray, FloatArray]:
+def shapes(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
     table = np.array(pairs, dtype=np.float64)
     return table[:, 0], table[:, 1]
 
@@ -148,7 +150,7 @@ def test_large_counts_agree_with_an_independent_integration(pulls: float) -> Non
 def test_thirty_arms_agree_with_an_independent_integration() -> None:
     rng = np.random.default_rng(3)
     pulls = rng.uniform(50, 400, 30)
-    alpha = 1.5 + rng.binomial(pulls.astype(int), 0.1)
+    alpha: FloatArray = 1.5 + rng.binomial(pulls.astype(int), 0.1).astype(np.float64)
     beta = pulls + 3 - alpha
 
     best = beta_best(alpha, beta)
@@ -156,7 +158,7 @@ def test_thirty_arms_agree_with_an_independent_integration() -> None:
     np.testing.assert_allclose(best.p_best, by_quantiles(alpha, beta)[0], atol=1e-9)
 
 
-EXTREMES = {
+EXTREMES: dict[str, Pairs] = {
     "one arm": [(3, 4)],
     "one arm with a tiny shape": [(0.001, 0.001)],
     "no pulls": [(1, 1)] * 3,

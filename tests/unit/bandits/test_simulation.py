@@ -10,7 +10,7 @@ from service.bandits.simulation import PosteriorDraw, WarmKlUcb, simulate
 RATES = np.array([0.2, 0.5, 0.4])
 
 
-def indifferent(pulls: FloatArray, *_: object) -> FloatArray:
+def indifferent(pulls: FloatArray, _successes: FloatArray, _total: int) -> FloatArray:
     return np.zeros_like(pulls)
 
 

@@ -37,10 +37,11 @@ def played(index: Index, seen: ArmEvidence) -> FloatArray:
     for _ in range(PARTS):
         scores = index(seen.pulls + sent, seen.successes + means * sent, total + batch)
         sent[np.argmax(scores)] += batch / PARTS
-    return sent / batch
+    shares: FloatArray = sent / batch
+    return shares
 
 
-SEEN = {
+SEEN: dict[str, tuple[list[float], list[float]]] = {
     "close": ([1000, 1000], [100, 108]),
     "apart": ([2000, 1000], [100, 60]),
     "rare": ([500, 1000, 800], [4, 12, 6]),
@@ -119,3 +120,25 @@ def test_one_send_before_any_reward_stays_even(
 
     assert history[-1].max() / history[-1].sum() <= 1 / n_arms + 0.05
     assert largest <= 1 / n_arms + 0.1
+
+
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize(("slice_size", "stale_slices"), [(500, 7), (10_000, 0), (10_000, 4)])
+def test_one_send_to_tied_arms_stays_even_until_its_rewards_are_back(
+    name: str, slice_size: int, stale_slices: int
+) -> None:
+    """As before any reward, but after 30,000 sends with equal rates: 1/3 + 5 points at most.
+
+    Over 400 seeds the largest share was 1/3 + 1.2 points on average (standard deviation 0.9) and
+    3.9 at most, so chance fails a case less than once in 400 seeds; the seed is fixed.
+    """
+    policy, rng = FAMILY[name][0], np.random.default_rng(2)
+    before, successes = np.full(3, 10_000.0), np.full(3, 500.0)
+    history = [before]
+
+    while history[-1].sum() < 130_000:
+        known = history[max(0, len(history) - 1 - stale_slices)]
+        answer = with_floor(policy.propensities(ArmEvidence(known, successes)), 0.01)
+        history.append(history[-1] + rng.multinomial(slice_size, answer))
+
+    assert ((history[-1] - before) / 100_000).max() <= 1 / 3 + 0.05
