@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.parent:
         supervisor.die_with(options.parent)
     given = {} if options.data_dir is None else {"data_dir": options.data_dir}
-    settings = Settings(**given)
-    logs.configure(options.command, pretty=settings.is_pretty, level=settings.log_level)
     try:
+        settings = Settings(**given)
+        logs.configure(options.command, pretty=settings.is_pretty, level=settings.log_level)
         code: int = options.run(options, settings)
     except (ServiceError, LookupError, OSError, RuntimeError, ValueError) as error:
         print(f"promobandit {options.command}: {error}", file=sys.stderr)
@@ -150,12 +150,13 @@ def _api(options: argparse.Namespace, settings: Settings) -> int:
     from service.api import app, server  # noqa: PLC0415  Only this command needs them.
     from service.bootstrap.api import build_api  # noqa: PLC0415
 
+    application = app.create_app(build_api(settings, migrate=options.migrate))
     if options.fd is None:
         _warn_if_exposed(options.host)
         listener = supervisor.listen(options.host, options.port)
     else:
         listener = socket.socket(fileno=options.fd)
-    server.run(app.create_app(build_api(settings, migrate=options.migrate)), listener)
+    server.run(application, listener)
     return 0
 
 
@@ -169,9 +170,7 @@ def _worker(options: argparse.Namespace, settings: Settings) -> int:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        if options.migrate:
-            await worker.migrate(settings)
-        await worker.build_worker(settings).run(stop)
+        await worker.build_worker(settings, migrate=options.migrate).run(stop)
 
     asyncio.run(run())
     return 0
@@ -180,7 +179,7 @@ def _worker(options: argparse.Namespace, settings: Settings) -> int:
 def _migrate(_options: argparse.Namespace, settings: Settings) -> int:
     from service.bootstrap import worker  # noqa: PLC0415
 
-    asyncio.run(worker.migrate(settings))
+    asyncio.run(worker.migrate_schema(settings))
     return 0
 
 

@@ -45,8 +45,8 @@ class AllocationSchedule:
         self._heads_checked_ms: int | None = None
         self._all_checked_ms: int | None = None
 
-    async def tick(self) -> None:
-        """Do a bounded piece of work."""
+    async def tick(self) -> bool:
+        """Do a bounded piece of work; return whether there is more to do at once."""
         now_ms = self._clock.now_ms()
         await self._notice_evidence()
         if _is_due(self._heads_checked_ms, now_ms, HEADS_CHECK_MS):
@@ -55,8 +55,9 @@ class AllocationSchedule:
         if _is_due(self._all_checked_ms, now_ms, ALLOCATION_REFRESH_MS):
             await self._check_all()
             self._all_checked_ms = now_ms
-        await self._work(self._changed, CHANGED_SECONDS)
-        await self._work(self._routine, ROUTINE_SECONDS)
+        more_changed = await self._work(self._changed, CHANGED_SECONDS)
+        more_routine = await self._work(self._routine, ROUTINE_SECONDS)
+        return more_changed or more_routine
 
     async def _notice_evidence(self) -> None:
         """Queue what has new evidence; at the start all is old, and waits for its routine turn."""
@@ -79,7 +80,9 @@ class AllocationSchedule:
         for number, version in heads.items():
             known = self._allocator.head(number)
             if known is not None and known.version < version:
+                # An API process wrote it; it may have been killed before it told the others.
                 self._allocator.forget_head(number)
+                self._changed[number] = None
             if published.get(number, 0) < version:
                 self._changed[number] = None
 
@@ -90,13 +93,16 @@ class AllocationSchedule:
             if head is None or head.revision < experiment.revision or _ages(experiment):
                 self._routine[experiment.number] = None
 
-    async def _work(self, queue: dict[int, None], seconds: float) -> None:
+    async def _work(self, queue: dict[int, None], seconds: float) -> bool:
+        """Work a queue off for a while; return whether something is left that is due."""
         started = perf_counter()
-        for number in _due(queue, self._not_before_ms, self._clock.now_ms()):
+        due = _due(queue, self._not_before_ms, self._clock.now_ms())
+        for done, number in enumerate(due, start=1):
             del queue[number]
             await self.refresh(number)
             if perf_counter() - started > seconds:
-                return
+                return done < len(due)
+        return False
 
     async def refresh(self, number: int) -> None:
         """Refresh an experiment; one that cannot be allocated never stops the others."""

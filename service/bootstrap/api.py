@@ -18,6 +18,7 @@ from service.bootstrap.stores import (
     allocation_stores,
     open_redis,
     open_sql,
+    prepare_schema,
 )
 from service.bootstrap.system import SystemClock, jitter, nonce
 from service.bulk import Bulk
@@ -60,8 +61,7 @@ class ApiProcess:
         """Load what is there, and keep it new from then on."""
         with suppress(UnavailableError, TimeoutError):
             async with asyncio.timeout(START_SECONDS_MAX):
-                if self.migrate:
-                    await self.sql.database.migrate()
+                await prepare_schema(self.sql, migrate=self.migrate)
                 await self._refresh_tables()
         self._tasks = [asyncio.create_task(loop.run(self._stop)) for loop in self._loops()]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from service.allocations import AllocationStores
 from service.domain.clock import Clock
+from service.logs import logger
 from service.settings import Settings
 from service.store.redis_allocations import RedisAllocations
 from service.store.redis_connection import RedisClient
@@ -19,6 +20,8 @@ from service.store.sql_signing_keys import SqlSigningKeyStore
 from service.store.sql_snapshots import SqlSnapshotStore
 
 PATIENT_DEADLINE_MS = 1_000  # For calls that no choice waits for.
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +86,11 @@ def allocation_stores(sql: SqlStores, redis: RedisStores) -> AllocationStores:
         published=redis.published,
         ledger=sql.ledger,
     )
+
+
+async def prepare_schema(sql: SqlStores, *, migrate: bool) -> None:
+    """Bring the schema up to date, or say that somebody must."""
+    if migrate:
+        await sql.database.migrate()
+    elif not await sql.database.is_current():
+        _log.error("schema_is_not_current", remedy="run promobandit migrate")

@@ -9,7 +9,7 @@ import msgspec
 from service.allocations import Allocator
 from service.allocations.schedule import AllocationSchedule
 from service.bootstrap import keys
-from service.bootstrap.stores import allocation_stores, open_redis, open_sql
+from service.bootstrap.stores import allocation_stores, open_redis, open_sql, prepare_schema
 from service.bootstrap.system import SystemClock, jitter
 from service.metrics import Metrics
 from service.settings import Settings
@@ -25,13 +25,16 @@ from service.worker.worker import Intervals, Worker
 LEASE_NAME = "allocator"
 
 
-def build_worker(settings: Settings) -> Worker:
+def build_worker(settings: Settings, *, migrate: bool = False) -> Worker:
     """Return the worker; nothing connects before it runs."""
     clock, metrics = SystemClock(), Metrics(settings.metrics_dir)
     sql, redis = open_sql(settings), open_redis(settings, clock)
     stores = allocation_stores(sql, redis)
     allocator = Allocator(stores, clock, metrics)
     schedule = AllocationSchedule(allocator, stores, clock, metrics)
+
+    async def prepare() -> None:
+        await prepare_schema(sql, migrate=migrate)
 
     async def close() -> None:
         await redis.close()
@@ -50,15 +53,16 @@ def build_worker(settings: Settings) -> Worker:
         clock=clock,
         metrics=metrics,
         jitter=jitter,
+        prepare=prepare,
         close=close,
     )
 
 
-async def migrate(settings: Settings) -> None:
+async def migrate_schema(settings: Settings) -> None:
     """Bring the schema up to date."""
     sql = open_sql(settings)
     try:
-        await sql.database.migrate()
+        await prepare_schema(sql, migrate=True)
     finally:
         await sql.database.dispose()
 

@@ -30,6 +30,7 @@ CLEAN_SECONDS = MINUTE_MS / SECOND_MS
 RESTORE_SECONDS = 1.0
 WAIT_FOR_LEASE_SECONDS = 0.2
 STOP_SECONDS_MAX = 3.0
+_NOT_HELD = object()
 
 _log = logger(__name__)
 
@@ -57,10 +58,12 @@ class Worker:
     clock: Clock
     metrics: Metrics
     jitter: Callable[[], float]
+    prepare: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop, then drain what is there and close."""
+        await self._until_prepared(stop)
         tasks = [asyncio.create_task(loop.run(stop)) for loop in self._loops()]
         await stop.wait()
         _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS_MAX)
@@ -70,6 +73,12 @@ class Worker:
         with suppress(UnavailableError):
             await self.lease.release()
         await self.close()
+
+    async def _until_prepared(self, stop: asyncio.Event) -> None:
+        loop = self._loop("prepare", self.prepare, every(0.0))
+        while not stop.is_set() and (seconds := await loop.once()):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), seconds)
 
     async def drain_all(self) -> None:
         """Commit what is in the outbox, for as long as an orderly end may take."""
@@ -83,7 +92,6 @@ class Worker:
         _log.warning("outbox_not_empty_at_end")
 
     def _loops(self) -> list[Loop]:
-        tick = ALLOCATION_INTERVAL_MS / SECOND_MS
         audit, snapshot = self.intervals.audit_seconds, self.intervals.snapshot_seconds
         return [
             self._loop("drain", self.drain.turn, _drain_pause),
@@ -91,7 +99,7 @@ class Worker:
             self._loop("clean", self.drain.clean, every(CLEAN_SECONDS)),
             self._loop("lease", self.lease.turn, every(RENEW_SECONDS)),
             self._leased("restore", self.restore.turn, every(RESTORE_SECONDS)),
-            self._leased("allocate", self.schedule.tick, every(tick)),
+            self._leased("allocate", self.schedule.tick, _allocate_pause),
             self._leased("snapshot", self.snapshots.turn, every(snapshot)),
             replace(
                 self._leased("audit", self.audit.turn, every(audit)),
@@ -122,19 +130,21 @@ class Worker:
     ) -> Loop:
         """Return a loop that waits while another worker holds the lease."""
 
-        async def if_held() -> bool:
-            if self.lease.is_held:
-                await turn()
-            return self.lease.is_held
+        async def if_held() -> object:
+            return await turn() if self.lease.is_held else _NOT_HELD
 
-        def pause_if_held(is_held: object) -> float:
-            return pause(None) if is_held else WAIT_FOR_LEASE_SECONDS
+        def pause_if_held(outcome: object) -> float:
+            return WAIT_FOR_LEASE_SECONDS if outcome is _NOT_HELD else pause(outcome)
 
         return self._loop(name, if_held, pause_if_held)
 
     async def _measure(self) -> None:
         self.drain.measure()
         self.metrics.flush()
+
+
+def _allocate_pause(has_more: object) -> float:
+    return DRAIN_PAUSE_SECONDS if has_more else ALLOCATION_INTERVAL_MS / SECOND_MS
 
 
 def _drain_pause(committed: object) -> float:

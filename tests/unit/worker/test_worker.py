@@ -1,0 +1,178 @@
+"""The worker's parts together: it learns, keeps history, recounts, and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from msgspec.structs import replace
+
+from service.domain.clock import DAY_MS, MINUTE_MS
+from service.errors import LedgerUnavailableError
+from service.store.memory_redis import MemoryOutbox, MemoryReplays
+from service.store.memory_sql import MemoryLeaseStore, MemorySnapshotStore
+from service.store.records import RecountDifference
+from service.worker.audit import Audit
+from service.worker.drain import Drain
+from service.worker.lease import Lease
+from service.worker.restore import Restore
+from service.worker.snapshots import Snapshots
+from service.worker.worker import Intervals, Worker
+from tests.worker_rig import Rig
+
+
+class WholeWorker:
+    """A worker over memory stores."""
+
+    def __init__(self) -> None:
+        self.rig = Rig()
+        self.outbox = MemoryOutbox()
+        self.leases = MemoryLeaseStore(self.rig.clock)
+        self.failures_to_prepare = 0
+        self.is_closed = False
+
+    async def prepare(self) -> None:
+        """Fail as often as it is told to."""
+        if self.failures_to_prepare:
+            self.failures_to_prepare -= 1
+            raise LedgerUnavailableError("SQL starts late")
+
+    async def close(self) -> None:
+        """Note it."""
+        self.is_closed = True
+
+    def worker(self) -> Worker:
+        """Make the worker."""
+        rig = self.rig
+        allocator = rig.allocator()
+        schedule = rig.schedule(allocator)
+        replays = MemoryReplays()
+        return Worker(
+            drain=Drain(self.outbox, rig.ledger, rig.clock, rig.metrics),
+            schedule=schedule,
+            restore=Restore(
+                schedule.refresh, rig.stores, replays, rig.clock, rig.metrics, lambda: "epoch"
+            ),
+            snapshots=Snapshots(MemorySnapshotStore(), rig.ledger, allocator, rig.clock),
+            audit=Audit(rig.ledger, rig.metrics),
+            lease=Lease(self.leases, "allocator", "me"),
+            intervals=Intervals(audit_first_seconds=0.0),
+            clock=rig.clock,
+            metrics=rig.metrics,
+            jitter=lambda: 0.0,
+            prepare=self.prepare,
+            close=self.close,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run it, and stop it at the end."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(self.worker().run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 10)
+
+
+@pytest.fixture
+def whole() -> WholeWorker:
+    return WholeWorker()
+
+
+async def test_a_running_worker_drains_allocates_restores_and_audits(whole: WholeWorker) -> None:
+    experiment = await whole.rig.create()
+    whole.failures_to_prepare = 1
+    async with whole.running():
+        whole.outbox.append([whole.rig.decision(experiment, 0) for _ in range(9)])
+        await asyncio.sleep(1.0)
+
+    sample = whole.rig.metrics.registry.get_sample_value
+    assert sample("promobandit_drained_records_total", {"kind": "decision"}) == 9
+    assert await whole.rig.head_version(experiment) >= 1
+    assert await whole.rig.published.epoch() == "epoch"
+    assert sample("promobandit_audit_difference") == 0
+    assert sample("promobandit_loop_failures_total", {"loop": "prepare"}) == 1
+
+
+async def test_a_stopped_worker_has_drained_and_given_its_lease_back(whole: WholeWorker) -> None:
+    experiment = await whole.rig.create()
+    async with whole.running():
+        await asyncio.sleep(0.1)
+        whole.outbox.append([whole.rig.decision(experiment, 0) for _ in range(2_500)])
+
+    change = await whole.rig.ledger.evidence(experiment.number)
+    assert sum(bucket.pulls for bucket in change.buckets) == 2_500
+    assert whole.is_closed
+    assert await whole.leases.acquire("allocator", "another", 10)
+
+
+async def test_a_worker_without_the_lease_only_drains(whole: WholeWorker) -> None:
+    experiment = await whole.rig.create()
+    await whole.leases.acquire("allocator", "another", 1_000)
+    async with whole.running():
+        whole.outbox.append([whole.rig.decision(experiment, 0)])
+        await asyncio.sleep(0.5)
+
+    assert (await whole.rig.ledger.evidence(experiment.number)).revision == 1
+    assert await whole.rig.head_version(experiment) == 0
+
+
+async def test_a_snapshot_has_a_row_per_variant_and_only_when_evidence_changed() -> None:
+    rig, store = Rig(), MemorySnapshotStore()
+    allocator = rig.allocator()
+    experiment = await rig.create()
+    await rig.send(experiment, 1, pulls=10, rewards=4)
+    await allocator.refresh(experiment.number)
+    snapshots = Snapshots(store, rig.ledger, allocator, rig.clock)
+    for _ in range(2):
+        await snapshots.turn()
+        rig.clock.at_ms += MINUTE_MS
+
+    history = await store.history(experiment.number, 0)
+    assert [row.variant for row in history] == [0, 1, 2, 3]
+    assert (history[1].pulls, history[1].conversions, history[1].value_micros) == (10, 4, 4_000_000)
+    assert history[1].effective_successes == 4.0
+    assert sum(row.propensity for row in history) == pytest.approx(1.0)
+
+    await rig.send(experiment, 1, pulls=1, rewards=0)
+    await allocator.refresh(experiment.number)
+    await snapshots.turn()
+    assert len(await store.history(experiment.number, 0)) == 8
+
+
+async def test_old_snapshots_are_thinned_to_hourly_ones() -> None:
+    rig, store = Rig(), MemorySnapshotStore()
+    allocator = rig.allocator()
+    experiment = await rig.create()
+    snapshots = Snapshots(store, rig.ledger, allocator, rig.clock)
+    for _ in range(5):
+        await rig.send(experiment, 0, pulls=1, rewards=0)
+        await allocator.refresh(experiment.number)
+        await snapshots.turn()
+        rig.clock.at_ms += MINUTE_MS
+    rig.clock.at_ms += 8 * DAY_MS
+    await snapshots.turn()
+
+    assert len(await store.history(experiment.number, 0)) == 4
+
+
+async def test_an_audit_exports_how_many_measures_differ() -> None:
+    rig = Rig()
+    experiment = await rig.create()
+    await rig.send(experiment, 0, pulls=3, rewards=1)
+    audit = Audit(rig.ledger, rig.metrics)
+    await audit.turn()
+    assert rig.metrics.registry.get_sample_value("promobandit_audit_difference") == 0
+
+    (key,) = rig.ledger._buckets
+    rig.ledger._buckets[key] = replace(rig.ledger._buckets[key], pulls=4)
+    await audit.turn()
+
+    assert rig.metrics.registry.get_sample_value("promobandit_audit_difference") == 1
+    assert await rig.ledger.recount(experiment.number) == [
+        RecountDifference(0, key.hour, "pulls", evidence=4, recount=3)
+    ]
