@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import structlog
 
@@ -54,8 +53,7 @@ class Circuit:
         """End a probe under way."""
         if self._probing is not None:
             self._probing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._probing
+            await asyncio.wait([self._probing])
 
     def _start_probe(self) -> None:
         if self._probing is None or self._probing.done():

@@ -20,6 +20,8 @@ from service.errors import RedisUnavailableError
 from service.store.redis_circuit import Circuit
 
 CONNECTIONS_MAX = 8
+# A deadline is an OSError; uvloop raises RuntimeError for a write to what has just been closed.
+GONE = (RedisError, OSError, RuntimeError)
 PROBE_SECONDS = 1.0  # A probe may take longer than a call: new connections greet and authenticate.
 
 Command = tuple[bytes | int, ...]
@@ -105,8 +107,10 @@ class RedisClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._circuit.close()
-        await self._pool.aclose()
+        try:
+            await self._circuit.close()
+        finally:
+            await self._pool.aclose()
 
     async def _guarded(self, call: Awaitable[T]) -> T:
         try:
@@ -114,7 +118,7 @@ class RedisClient:
                 return await call
         except ResponseError as error:  # It lives, and said no at once: nobody waits for it.
             raise RedisUnavailableError("Redis refuses the call") from error
-        except (RedisError, OSError) as error:
+        except GONE as error:
             self._circuit.failed(error)
             raise RedisUnavailableError("Redis is unavailable") from error
 
@@ -140,7 +144,7 @@ class RedisClient:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._exchange(_packed((b"PING",)), 1)
-        except (RedisError, OSError) as error:
+        except GONE as error:
             raise RedisUnavailableError("Redis is unavailable") from error
 
 

@@ -1,0 +1,225 @@
+"""A Redis that is gone, late or refusing costs one deadline at most, and no wrong answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from service.errors import RedisUnavailableError
+from service.store.redis_circuit import PAUSE_SECONDS
+from service.store.redis_connection import RedisClient
+from service.store.redis_replays import RedisReplays
+from tests.servers import redis_server
+from tests.store_records import NOW_MS, HandClock
+
+pytestmark = pytest.mark.integration
+
+DEADLINE_MS = 100
+SLACK_SECONDS = 0.25  # This machine may be busy.
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def url(request: pytest.FixtureRequest, server_directory: Path) -> Iterator[str]:
+    """Run a server of its own, because these tests stop it."""
+    directory = server_directory / f"faults-{request.param}"
+    directory.mkdir(exist_ok=True)
+    with redis_server(request.param, directory) as each:
+        yield each
+
+
+@pytest.fixture
+async def client(url: str) -> AsyncIterator[RedisClient]:
+    client = RedisClient(url, deadline_ms=DEADLINE_MS)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def replays(client: RedisClient) -> RedisReplays:
+    return RedisReplays(client, HandClock())
+
+
+async def pid_of(url: str) -> int:
+    async with redis.asyncio.from_url(url) as server:
+        return int((await server.info("server"))["process_id"])
+
+
+async def remember(replays: RedisReplays, key: bytes, serial: int) -> bytes | None:
+    (earlier,) = await replays.remember([key], [serial.to_bytes(20, "big")], NOW_MS)
+    return earlier
+
+
+async def recovered(replays: RedisReplays) -> None:
+    for _ in range(100):
+        try:
+            await remember(replays, os.urandom(16), 0)
+        except RedisUnavailableError:
+            await asyncio.sleep(0.05)
+        else:
+            return
+    pytest.fail("Redis is back, but the client did not notice")
+
+
+async def test_a_late_answer_is_never_the_answer_of_the_next_call(
+    replays: RedisReplays, url: str
+) -> None:
+    pid = await pid_of(url)
+    known = [os.urandom(16) for _ in range(50)]
+    for serial, key in enumerate(known):
+        await remember(replays, key, serial)
+
+    for _ in range(3):
+        os.kill(pid, signal.SIGSTOP)
+        late = await asyncio.gather(
+            *(remember(replays, key, 99) for key in known[:8]), return_exceptions=True
+        )
+        os.kill(pid, signal.SIGCONT)
+        await recovered(replays)
+        told = [await remember(replays, key, 99) for key in known]
+
+        assert all(isinstance(each, RedisUnavailableError) for each in late)
+        assert told == [serial.to_bytes(20, "big") for serial in range(50)]
+
+
+async def test_a_cancelled_call_leaves_no_answer_behind(replays: RedisReplays) -> None:
+    keys = [os.urandom(16) for _ in range(300)]
+    for serial, key in enumerate(keys[:150]):
+        await remember(replays, key, serial)
+
+    for turn, key in enumerate(keys[150:]):
+        call = asyncio.create_task(remember(replays, key, 7))
+        for _ in range(turn % 5):  # Cancelled at each of its awaits.
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert await remember(replays, keys[turn], 99) == turn.to_bytes(20, "big")
+
+
+async def test_a_stopped_redis_costs_one_deadline_and_then_nothing(
+    replays: RedisReplays, url: str
+) -> None:
+    await remember(replays, os.urandom(16), 1)
+    pid = await pid_of(url)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        durations = []
+        for _ in range(20):
+            began = time.perf_counter()
+            with pytest.raises(RedisUnavailableError):
+                await remember(replays, os.urandom(16), 1)
+            durations.append(time.perf_counter() - began)
+            await asyncio.sleep(0.02)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await recovered(replays)
+
+    assert durations[0] < DEADLINE_MS / 1_000 + SLACK_SECONDS
+    assert sum(duration > DEADLINE_MS / 2_000 for duration in durations) == 1
+
+
+async def test_a_client_finds_a_redis_that_comes_back(server_directory: Path) -> None:
+    directory = server_directory / "back"
+    directory.mkdir()
+    with redis_server("redis", directory) as url:
+        client = RedisClient(url, deadline_ms=DEADLINE_MS)
+        replays = RedisReplays(client, HandClock())
+        await remember(replays, os.urandom(16), 1)
+    with pytest.raises(RedisUnavailableError):
+        await remember(replays, os.urandom(16), 1)
+    was_reachable = await client.is_reachable()
+    with redis_server("redis", directory):
+        await recovered(replays)
+        is_reachable = await client.is_reachable()
+    await client.close()
+
+    assert not was_reachable
+    assert is_reachable
+
+
+async def test_a_redis_that_never_was_is_refused_at_once(tmp_path: Path) -> None:
+    client = RedisClient(f"unix://{tmp_path}/none.sock", deadline_ms=DEADLINE_MS)
+
+    began = time.perf_counter()
+    for _ in range(50):
+        with pytest.raises(RedisUnavailableError):
+            await client.commands([(b"PING",)])
+    duration = time.perf_counter() - began
+    await client.close()
+
+    assert duration < SLACK_SECONDS
+
+
+async def test_a_script_that_the_server_lost_is_loaded_again(
+    replays: RedisReplays, url: str
+) -> None:
+    key = os.urandom(16)
+    await remember(replays, key, 1)
+    async with redis.asyncio.from_url(url) as server:
+        await server.script_flush()
+        lost = await asyncio.gather(*(remember(replays, key, 2) for _ in range(20)))
+        await server.flushall()
+    after = await remember(replays, key, 3)
+
+    assert lost == [(1).to_bytes(20, "big")] * 20
+    assert after is None
+
+
+async def test_a_redis_without_memory_left_refuses_and_recovers_at_once(
+    replays: RedisReplays, url: str
+) -> None:
+    async with redis.asyncio.from_url(url) as server:
+        await remember(replays, os.urandom(16), 1)
+        await server.config_set("maxmemory", 1)
+        with pytest.raises(RedisUnavailableError, match="refuses"):
+            await remember(replays, os.urandom(16), 1)
+        await server.config_set("maxmemory", 0)
+
+        assert await remember(replays, os.urandom(16), 1) is None
+
+
+async def test_more_calls_than_connections_wait_for_one(replays: RedisReplays) -> None:
+    answers = await asyncio.gather(*(remember(replays, os.urandom(16), 1) for _ in range(200)))
+
+    assert answers == [None] * 200
+
+
+async def test_one_refused_command_leaves_the_connection_in_step(client: RedisClient) -> None:
+    with pytest.raises(RedisUnavailableError):
+        await client.commands([(b"SET", b"a", b"1"), (b"HGET", b"a", b"x"), (b"GET", b"a")])
+
+    assert await client.commands([(b"GET", b"a"), (b"GET", b"b")]) == [b"1", None]
+
+
+async def test_a_short_hiccup_is_over_after_the_pause(replays: RedisReplays, url: str) -> None:
+    await remember(replays, os.urandom(16), 1)
+    pid = await pid_of(url)
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(RedisUnavailableError):
+        await remember(replays, os.urandom(16), 1)
+    os.kill(pid, signal.SIGCONT)
+    await asyncio.sleep(PAUSE_SECONDS + SLACK_SECONDS)
+
+    assert await remember(replays, os.urandom(16), 1) is None
+
+
+async def test_buckets_stay_compact_and_expire_after_two_days(
+    replays: RedisReplays, url: str
+) -> None:
+    head = b"\x12\x34"
+    for start in range(0, 500, 100):
+        keys = [head + os.urandom(14) for _ in range(100)]
+        await replays.remember(keys, [bytes(20)] * 100, NOW_MS + start)
+    async with redis.asyncio.from_url(url) as server:
+        (bucket,) = await server.keys("pb:r:*")
+        encoding = await server.object("ENCODING", bucket)
+        life_seconds = await server.ttl(bucket)
+
+    assert encoding in (b"ziplist", b"listpack")
+    assert 48 * 3_600 < life_seconds <= 49 * 3_600
