@@ -22,7 +22,9 @@ POLICIES = ["ucb1", "ucb1_tuned", "kl_ucb", "bayes_ucb"]
 def marketing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marketing]:
     directory: Path = tmp_path_factory.mktemp("split") / "data"
     with promobandit_service(directory) as service:
-        yield Marketing(service.url)
+        marketing = Marketing(service.url)
+        with marketing.client:
+            yield marketing
 
 
 @pytest.fixture(scope="module")
