@@ -107,9 +107,9 @@ def url_of(kind: str, request: pytest.FixtureRequest, directory: Path) -> str:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[SqlDatabase]:
-    """Open a database, migrated, and close it afterwards."""
-    database = SqlDatabase(url)
+async def opened(url: str, *, timeout_seconds: float = 20.0) -> AsyncIterator[SqlDatabase]:
+    """Open a database, migrated, and close it afterwards; patient, as test machines are busy."""
+    database = SqlDatabase(url, timeout_seconds=timeout_seconds)
     try:
         await database.migrate()
         yield database

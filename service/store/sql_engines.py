@@ -28,6 +28,7 @@ def sqlite_engines(url: URL, timeout_seconds: float, readers: int) -> tuple[Engi
     )
     for engine in (writer, reader):
         event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(reader, "connect", _forbid_writing)
     event.listen(writer, "begin", _begin_immediately)
     event.listen(reader, "begin", _begin_reading)
     return writer, reader
@@ -40,6 +41,10 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
     connection.execute("PRAGMA temp_store=MEMORY")
+
+
+def _forbid_writing(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA query_only=1")
 
 
 def _begin_reading(connection: Connection) -> None:
