@@ -22,6 +22,7 @@ from tests.store_records import NOW_MS, HandClock
 pytestmark = pytest.mark.integration
 
 DEADLINE_MS = 100
+PATIENCE_MS = 5_000  # Of tests that are about answers, not about time.
 SLACK_SECONDS = 0.25  # This machine may be busy.
 
 
@@ -39,6 +40,18 @@ async def client(url: str) -> AsyncIterator[RedisClient]:
     client = RedisClient(url, deadline_ms=DEADLINE_MS)
     yield client
     await client.close()
+
+
+@pytest.fixture
+async def patient(url: str) -> AsyncIterator[RedisClient]:
+    client = RedisClient(url, deadline_ms=PATIENCE_MS)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def patient_replays(patient: RedisClient) -> RedisReplays:
+    return RedisReplays(patient, HandClock())
 
 
 @pytest.fixture
@@ -88,18 +101,18 @@ async def test_a_late_answer_is_never_the_answer_of_the_next_call(
         assert told == [serial.to_bytes(20, "big") for serial in range(50)]
 
 
-async def test_a_cancelled_call_leaves_no_answer_behind(replays: RedisReplays) -> None:
+async def test_a_cancelled_call_leaves_no_answer_behind(patient_replays: RedisReplays) -> None:
     keys = [os.urandom(16) for _ in range(300)]
     for serial, key in enumerate(keys[:150]):
-        await remember(replays, key, serial)
+        await remember(patient_replays, key, serial)
 
     for turn, key in enumerate(keys[150:]):
-        call = asyncio.create_task(remember(replays, key, 7))
+        call = asyncio.create_task(remember(patient_replays, key, 7))
         for _ in range(turn % 5):  # Cancelled at each of its awaits.
             await asyncio.sleep(0)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-        assert await remember(replays, keys[turn], 99) == turn.to_bytes(20, "big")
+        assert await remember(patient_replays, keys[turn], 99) == turn.to_bytes(20, "big")
 
 
 async def test_a_stopped_redis_costs_one_deadline_and_then_nothing(
@@ -157,44 +170,46 @@ async def test_a_redis_that_never_was_is_refused_at_once(tmp_path: Path) -> None
 
 
 async def test_a_script_that_the_server_lost_is_loaded_again(
-    replays: RedisReplays, url: str
+    patient_replays: RedisReplays, url: str
 ) -> None:
     key = os.urandom(16)
-    await remember(replays, key, 1)
+    await remember(patient_replays, key, 1)
     async with redis.asyncio.from_url(url) as server:
         await server.script_flush()
-        lost = await asyncio.gather(*(remember(replays, key, 2) for _ in range(20)))
+        lost = await asyncio.gather(*(remember(patient_replays, key, 2) for _ in range(20)))
         await server.flushall()
-    after = await remember(replays, key, 3)
+    after = await remember(patient_replays, key, 3)
 
     assert lost == [(1).to_bytes(20, "big")] * 20
     assert after is None
 
 
 async def test_a_redis_without_memory_left_refuses_and_recovers_at_once(
-    replays: RedisReplays, url: str
+    patient_replays: RedisReplays, url: str
 ) -> None:
     async with redis.asyncio.from_url(url) as server:
-        await remember(replays, os.urandom(16), 1)
+        await remember(patient_replays, os.urandom(16), 1)
         await server.config_set("maxmemory", 1)
         with pytest.raises(RedisUnavailableError, match="refuses"):
-            await remember(replays, os.urandom(16), 1)
+            await remember(patient_replays, os.urandom(16), 1)
         await server.config_set("maxmemory", 0)
 
-        assert await remember(replays, os.urandom(16), 1) is None
+        assert await remember(patient_replays, os.urandom(16), 1) is None
 
 
-async def test_more_calls_than_connections_wait_for_one(replays: RedisReplays) -> None:
-    answers = await asyncio.gather(*(remember(replays, os.urandom(16), 1) for _ in range(200)))
+async def test_more_calls_than_connections_wait_for_one(patient_replays: RedisReplays) -> None:
+    answers = await asyncio.gather(
+        *(remember(patient_replays, os.urandom(16), 1) for _ in range(200))
+    )
 
     assert answers == [None] * 200
 
 
-async def test_one_refused_command_leaves_the_connection_in_step(client: RedisClient) -> None:
+async def test_one_refused_command_leaves_the_connection_in_step(patient: RedisClient) -> None:
     with pytest.raises(RedisUnavailableError):
-        await client.commands([(b"SET", b"a", b"1"), (b"HGET", b"a", b"x"), (b"GET", b"a")])
+        await patient.commands([(b"SET", b"a", b"1"), (b"HGET", b"a", b"x"), (b"GET", b"a")])
 
-    assert await client.commands([(b"GET", b"a"), (b"GET", b"b")]) == [b"1", None]
+    assert await patient.commands([(b"GET", b"a"), (b"GET", b"b")]) == [b"1", None]
 
 
 async def test_a_short_hiccup_is_over_after_the_pause(replays: RedisReplays, url: str) -> None:
@@ -210,12 +225,12 @@ async def test_a_short_hiccup_is_over_after_the_pause(replays: RedisReplays, url
 
 
 async def test_buckets_stay_compact_and_expire_after_two_days(
-    replays: RedisReplays, url: str
+    patient_replays: RedisReplays, url: str
 ) -> None:
     head = b"\x12\x34"
     for start in range(0, 500, 100):
         keys = [head + os.urandom(14) for _ in range(100)]
-        await replays.remember(keys, [bytes(20)] * 100, NOW_MS + start)
+        await patient_replays.remember(keys, [bytes(20)] * 100, NOW_MS + start)
     async with redis.asyncio.from_url(url) as server:
         (bucket,) = await server.keys("pb:r:*")
         encoding = await server.object("ENCODING", bucket)

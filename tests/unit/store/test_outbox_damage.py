@@ -96,7 +96,7 @@ def test_one_wrong_byte_anywhere_in_a_record_costs_only_that(
 
         assert list(chunk.records) == [RECORDS[0], RECORDS[2]], place
         assert chunk.damaged == 1
-    assert quarantined(home) == [bytes(broken[start:end])]
+        assert quarantined(home) == [bytes(broken[start:end])]
 
 
 def test_a_wrong_byte_anywhere_in_the_header_costs_nothing(home: Path) -> None:
