@@ -34,6 +34,14 @@ def take_cores() -> Cores:
     return cores
 
 
+@contextmanager
+def on_all(cores: Cores) -> Iterator[None]:
+    """Let the children started in this block have both cores, as outside a measurement."""
+    os.sched_setaffinity(0, {cores.server, cores.others})
+    yield
+    os.sched_setaffinity(0, {cores.others})
+
+
 def pin(pid: int, core: int) -> None:
     """Move a process with all its threads to one core; new threads follow."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
