@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from service.allocations import AllocationStores, Allocator, ServingTables
 from service.allocations.schedule import AllocationSchedule
+from service.domain.allocation import Allocation
 from service.domain.decision import Decision, Source, decision_key
 from service.domain.experiment import Experiment, PolicySpec, Variant
 from service.domain.reward import MICROS, Reward, RewardStatus
@@ -73,6 +74,12 @@ class Rig:
     async def create(self, experiment: Experiment | None = None) -> Experiment:
         """Store an experiment without allocating it."""
         return await self.experiments.create(experiment or an_experiment(), "test")
+
+    async def head(self, experiment: Experiment) -> Allocation:
+        """Return the allocation of the highest version in SQL."""
+        found = await self.allocations.head(experiment.number)
+        assert found is not None
+        return found
 
     async def head_version(self, experiment: Experiment) -> int:
         """Tell the highest version in SQL."""

@@ -189,3 +189,20 @@ def test_an_open_address_is_warned_about_and_a_used_one_refused(tmp_path: Path) 
 
     assert other.returncode == 1
     assert "in use" in other.stderr
+
+
+def test_with_both_addresses_it_runs_on_postgresql_and_valkey(
+    tmp_path: Path, fresh_postgres_url: str, valkey_url: str
+) -> None:
+    addresses = {"DATABASE_URL": fresh_postgres_url, "REDIS_URL": valkey_url}
+    with (
+        promobandit_service(tmp_path / "data", env=addresses) as running,
+        a_marketing_system(running) as marketing,
+    ):
+        marketing.put("outside")
+        sent = marketing.send("outside", "first", [f"u{i}" for i in range(100)])
+        assert set(marketing.reward([each["decision_id"] for each in sent])) == {"accepted"}
+
+        wait_until(lambda: marketing.pulls("outside") == 100, seconds=15)
+        assert {each["source"] for each in sent} == {"policy"}
+        assert not list((tmp_path / "data").glob("*.sock"))

@@ -7,10 +7,8 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from service.domain.allocation import WEIGHT_SUM, Allocation
-from service.domain.clock import HOUR_MS, MINUTE_MS
+from service.domain.allocation import WEIGHT_SUM
 from service.domain.experiment import (
-    EvidenceSpec,
     Experiment,
     ExperimentState,
     PolicySpec,
@@ -18,7 +16,7 @@ from service.domain.experiment import (
     VariantState,
 )
 from service.sla import ALLOCATION_INTERVAL_MS, ALLOCATION_REFRESH_MS
-from tests.worker_rig import UNIFORM, Rig, an_experiment, variants
+from tests.worker_rig import UNIFORM, Rig, an_experiment
 
 
 @pytest.fixture
@@ -32,12 +30,6 @@ def with_states(experiment: Experiment, **states: VariantState) -> Experiment:
         for variant in experiment.variants
     )
     return replace(experiment, revision=experiment.revision + 1, variants=changed)
-
-
-async def head(rig: Rig, experiment: Experiment) -> Allocation:
-    found = await rig.allocations.head(experiment.number)
-    assert found is not None
-    return found
 
 
 async def test_the_first_allocation_without_evidence_is_even(rig: Rig) -> None:
@@ -90,7 +82,7 @@ async def test_the_winner_gets_most_sends_within_a_few_ticks(rig: Rig) -> None:
             await rig.send(experiment, variant, pulls=100, rewards=30 if variant == 3 else 5)
         await schedule.tick()
 
-    allocation = await head(rig, experiment)
+    allocation = await rig.head(experiment)
     assert allocation.propensities[3] > 0.5
     assert min(allocation.propensities) > 0.009  # The exploration floor.
     assert sum(allocation.weights) == WEIGHT_SUM
@@ -126,7 +118,7 @@ async def test_a_redis_that_is_down_does_not_keep_a_version_from_sql(rig: Rig) -
 
     publication = await rig.allocator().reallocate(experiment, "create")
 
-    assert publication.allocation == await head(rig, experiment)
+    assert publication.allocation == await rig.head(experiment)
 
 
 async def test_a_redis_that_is_behind_sql_gets_the_head_again(rig: Rig) -> None:
@@ -162,7 +154,7 @@ async def test_a_crash_between_configuration_and_allocation_is_repaired(rig: Rig
     rig.clock.at_ms += ALLOCATION_REFRESH_MS
     await schedule.tick()
 
-    allocation = await head(rig, experiment)
+    allocation = await rig.head(experiment)
     assert (allocation.revision, allocation.reason) == (2, "configuration")
     assert allocation.weights[3] == 0
 
@@ -220,82 +212,3 @@ async def test_fixed_shares_are_those_of_the_active_variants(rig: Rig) -> None:
 
     only_c = with_states(experiment, **dict.fromkeys("abd", VariantState.PAUSED))
     assert (await allocator.reallocate(only_c, "pause")).allocation.weights[2] == WEIGHT_SUM
-
-
-async def test_evidence_with_a_half_life_moves_the_allocation_as_it_ages(rig: Rig) -> None:
-    aging = replace(
-        an_experiment(),
-        variants=variants("a", "b"),
-        evidence=EvidenceSpec(half_life_seconds=3_600),
-    )
-    experiment = await rig.create(aging)
-    await rig.send(experiment, 0, pulls=200, rewards=60)
-    await rig.send(experiment, 1, pulls=200, rewards=20)
-    schedule = rig.schedule()
-    await schedule.tick()
-    sure = (await head(rig, experiment)).propensities[0]
-
-    rig.clock.at_ms += 12 * HOUR_MS
-    await schedule.tick()
-
-    assert (await head(rig, experiment)).propensities[0] < sure
-    published = await rig.published.fetch(experiment.number)
-    assert published is not None
-    assert published.evidence.pulls[0] < 1.0
-
-
-async def test_an_experiment_that_cannot_be_allocated_does_not_stop_the_others(rig: Rig) -> None:
-    broken = await rig.create(an_experiment("broken", PolicySpec("no-such-policy")))
-    sound = await rig.create(an_experiment("sound"))
-
-    schedule = rig.schedule()
-    for _ in range(2):
-        await schedule.tick()
-
-    assert await rig.head_version(broken) == 0
-    assert await rig.head_version(sound) == 1
-
-
-async def test_an_experiment_is_allocated_at_most_every_200_ms(rig: Rig) -> None:
-    experiment = await rig.create()
-    schedule = rig.schedule()
-    await schedule.tick()
-    for version in (1, 2):
-        await rig.send(experiment, 1, pulls=50, rewards=40)
-        rig.clock.at_ms += ALLOCATION_INTERVAL_MS // 2
-        await schedule.tick()
-        assert await rig.head_version(experiment) == version
-
-
-async def test_a_quiet_minute_writes_nothing(rig: Rig) -> None:
-    experiment = await rig.create()
-    schedule = rig.schedule()
-    for _ in range(3):
-        await schedule.tick()
-        rig.clock.at_ms += MINUTE_MS
-
-    assert await rig.head_version(experiment) == 1
-
-
-async def test_evidence_of_an_unknown_experiment_is_passed_over(rig: Rig) -> None:
-    schedule = rig.schedule()
-    await schedule.tick()
-    known = await rig.create()
-    stranger = replace(known, number=99)
-    await rig.send(stranger, 0, pulls=1, rewards=0)
-    await rig.send(known, 0, pulls=1, rewards=0)
-    await schedule.tick()
-
-    assert await rig.head_version(known) == 1
-
-
-async def test_one_tick_of_many_experiments_is_bounded_and_none_is_forgotten(rig: Rig) -> None:
-    made = [
-        await rig.create(replace(an_experiment(f"e{i}"), variants=variants("a", "b")))
-        for i in range(60)
-    ]
-    schedule = rig.schedule()
-    for _ in range(60):
-        await schedule.tick()
-
-    assert all([await rig.head_version(experiment) == 1 for experiment in made])
