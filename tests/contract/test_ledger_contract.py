@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from service.domain.decision import Source
 from service.domain.evidence import Bucket, BucketKey, delay_bin
 from service.domain.reward import RewardStatus
-from service.errors import PoisonRecordError
 from service.store.ports import Ledger, OutboxPosition
 from tests.sql_stores import BACKENDS, Backend, decision, opened_backend, reward, url_of
 
@@ -179,116 +178,6 @@ async def test_evidence_is_a_copy(ledger: Ledger) -> None:
     assert (await bucket(ledger)).events == {"conversion": 1}
 
 
-async def test_forced_and_inactive_answers_are_kept_and_not_counted(ledger: Ledger) -> None:
-    sources = [Source.policy, Source.fallback, Source.forced, Source.inactive]
-    sent = [replace(decision(unit), source=int(source)) for unit, source in enumerate(sources)]
-
-    await ledger.append(sent, [])
-    rows, _ = await ledger.rows(7, None, 10)
-
-    assert [row.counted for row in rows] == [True, True, False, False]
-    assert (await bucket(ledger)).pulls == 2
-
-
-@pytest.mark.parametrize("status", [RewardStatus.ignored, RewardStatus.late])
-async def test_ignored_and_late_rewards_are_kept_and_not_counted(
-    ledger: Ledger, status: RewardStatus
-) -> None:
-    sent = decision(1)
-    kept = replace(reward(sent), status=int(status))
-
-    first = await ledger.append([sent], [kept])
-    again = await ledger.append([], [reward(sent)])
-    rows, _ = await ledger.rows(7, None, 10)
-
-    assert (first.rewards, again.rewards) == ((status,), (RewardStatus.duplicate,))
-    assert rows[0].rewards == (kept,)
-    assert (await bucket(ledger)).conversions == 0
-
-
-async def test_a_reward_may_come_before_its_decision(ledger: Ledger) -> None:
-    sent = decision(1)
-
-    await ledger.append([], [reward(sent)])
-    await ledger.append([sent], [])
-    rows, _ = await ledger.rows(7, None, 10)
-
-    assert rows[0].rewards == (reward(sent),)
-    found = await bucket(ledger)
-    assert (found.pulls, found.conversions) == (1, 1)
-
-
-async def test_a_differing_answer_is_kept_beside_the_first_and_not_counted(ledger: Ledger) -> None:
-    first = decision(1)
-    other = replace(first, variant=2, decided_at_ms=first.decided_at_ms + 5)
-
-    outcome = await ledger.append([first, other], [])
-    again = await ledger.append([other, first, replace(other, version=13)], [])
-    rows, _ = await ledger.rows(7, None, 10)
-
-    assert (outcome.decisions_new, outcome.conflicts) == (1, 1)
-    assert (again.decisions_new, again.conflicts) == (0, 1)
-    assert [(row.decision.variant, row.counted) for row in rows] == [
-        (0, True),
-        (2, False),
-        (2, False),
-    ]
-    assert (await bucket(ledger)).pulls == 1
-    assert (await bucket(ledger, variant=2)).pulls == 0
-
-
-async def test_a_reward_is_exported_with_the_row_of_its_variant(ledger: Ledger) -> None:
-    first = decision(1)
-    other = replace(first, variant=2, decided_at_ms=first.decided_at_ms + 5)
-    strange = replace(first, variant=1)
-    credited = [
-        reward(other),
-        reward(first, event="open"),
-        reward(strange, event="click"),
-    ]
-
-    await ledger.append([first, other], credited)
-    rows, _ = await ledger.rows(7, None, 10)
-
-    assert [[r.event for r in row.rewards] for row in rows] == [["open", "click"], ["conversion"]]
-    assert (await bucket(ledger, variant=2)).conversions == 1
-    assert await ledger.recount(7) == []
-
-
-async def test_pages_hold_every_row_once_in_order_of_time(ledger: Ledger) -> None:
-    sent = [decision(unit, hours=-unit % 3) for unit in range(20)]
-    besides = [
-        replace(sent[3], variant=1),
-        replace(sent[3], variant=2),
-        replace(sent[9], version=1),
-    ]
-    await ledger.append([*sent, *besides, decision(1, experiment=8)], [])
-
-    rows, cursor = await ledger.rows(7, None, 4)
-    while cursor is not None:
-        page, cursor = await ledger.rows(7, cursor, 4)
-        assert 0 < len(page) <= 4
-        rows += page
-
-    expected = sorted([*sent, *besides], key=lambda d: (d.decided_at_ms, d.key))
-    assert [row.decision for row in rows] == expected
-    assert sum(row.counted for row in rows) == 20
-
-
-async def test_recent_decisions_come_newest_first_from_all_experiments(ledger: Ledger) -> None:
-    sent = [decision(unit, experiment=7 + unit % 2, hours=unit % 4) for unit in range(20)]
-    await ledger.append([*sent, replace(sent[5], variant=2)], [])
-    since_ms = sent[1].decided_at_ms
-
-    found, cursor = await ledger.recent_decisions(since_ms, None, 6)
-    while cursor is not None:
-        page, cursor = await ledger.recent_decisions(since_ms, cursor, 6)
-        found += page
-
-    recent = [d for d in sent if d.decided_at_ms >= since_ms]
-    assert found == sorted(recent, key=lambda d: (d.decided_at_ms, d.key), reverse=True)
-
-
 async def test_a_position_only_moves_forward(ledger: Ledger) -> None:
     positions = []
 
@@ -306,50 +195,6 @@ async def test_a_forgotten_segment_starts_at_zero(ledger: Ledger) -> None:
     await ledger.forget_segment("a")
 
     assert await ledger.position("a") == 0
-
-
-POISON = {
-    "NUL in a unit": replace(decision(2), unit="a\0b"),
-    "half a character": replace(decision(2), occasion="\ud800"),
-    "a time beyond 64 bits": replace(decision(2), decided_at_ms=2**63),
-    "a variant below zero": replace(decision(2), variant=-1),
-    "a source beyond its column": replace(decision(2), source=2**15),
-    "no probability": replace(decision(2), propensity=float("nan")),
-    "a short key": replace(decision(2), key=b"short"),
-    "broken context": replace(decision(2), context=b"\xff"),
-    "NUL in a context": replace(decision(2), context=b"{\0}"),
-}
-
-
-@pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
-async def test_poison_is_named_and_nothing_beside_it_committed(
-    ledger: Ledger, poison: object
-) -> None:
-    batch = [decision(1), poison]
-
-    with pytest.raises(PoisonRecordError, match="decision 1 of 2"):
-        await ledger.append(batch, [reward(decision(1))], OutboxPosition("a", 9))  # type: ignore[arg-type]
-
-    assert await ledger.rows(7, None, 10) == ([], None)
-    assert await ledger.position("a") == 0
-    assert await ledger.evidence_revisions() == {}
-
-
-@pytest.mark.parametrize(
-    "poison",
-    [
-        replace(reward(decision(1)), value_micros=2**63),
-        replace(reward(decision(1)), event_id="x" * 3_000),
-        replace(reward(decision(1)), event="\0"),
-        replace(reward(decision(1)), occurred_at_ms=-(2**70)),
-    ],
-    ids=["value", "length", "NUL", "time"],
-)
-async def test_a_poisonous_reward_is_named(ledger: Ledger, poison: object) -> None:
-    with pytest.raises(PoisonRecordError, match="reward 0 of 1"):
-        await ledger.append([decision(1)], [poison])  # type: ignore[list-item]
-
-    assert await ledger.rows(7, None, 10) == ([], None)
 
 
 async def test_sums_of_large_values_stay_exact(ledger: Ledger) -> None:
