@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Response
 
 from service.api import errors
@@ -58,5 +60,7 @@ async def get_ready(services: ServicesDep) -> dict[str, str] | Response:
 )
 async def get_metrics(services: ServicesDep) -> Response:
     """Return the text that Prometheus scrapes."""
-    content, media_type = services.metrics.render()
+    services.metrics.flush()
+    # Beside the event loop: thousands of series take longer than a choice may wait.
+    content, media_type = await asyncio.to_thread(services.metrics.render)
     return Response(content, headers={"Content-Type": media_type})

@@ -234,8 +234,10 @@ class Metrics:
         self._sizes.flush()
 
     def render(self) -> tuple[bytes, str]:
-        """Return the text of a scrape, summed over the processes, and its content type."""
-        self.flush()
+        """Return the text of a scrape, summed over the processes, and its content type.
+
+        It may run on any thread; `flush`, which comes first, belongs to the event loop's.
+        """
         registry = self.registry
         if self._multiprocess_dir is not None:
             registry = CollectorRegistry()

@@ -70,6 +70,7 @@ def test_what_requests_count_is_seen_after_a_flush() -> None:
     sample = metrics.registry.get_sample_value
     assert sample("promobandit_decisions_total", labels) is None
 
+    metrics.flush()
     text, content_type = metrics.render()
 
     assert sample("promobandit_decisions_total", labels) == 5
