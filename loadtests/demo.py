@@ -217,7 +217,8 @@ def _balance(system: MarketingSystem) -> str:
 
 
 def _leave_running(service: DemoService, console: Console, experiment: str) -> None:
-    console.print(f"\nThe service is still running:\n{addresses(service.url, experiment)}")
+    listed = addresses(service.url, experiment)
+    console.print(f"\nThe service is still running:\n{listed}", soft_wrap=True)
     console.print("Ctrl-C stops it.")
     code = service.process.wait()
     raise DemoError(f"the service ended by itself with code {code}")

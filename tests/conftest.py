@@ -17,6 +17,7 @@ from tests.servers import postgres_database, postgres_server, redis_server
 PACKAGE_OF_TOOL = {
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
+    "curl": "curl",
     "promtool": "prometheus",
     "wrk": "wrk",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -22,7 +21,7 @@ curl() { command curl --silent --show-error --fail-with-body --write-out '\n' "$
 
 
 @pytest.mark.e2e
-@pytest.mark.skipif(not shutil.which("curl"), reason="the README's tour needs curl and bash")
+@pytest.mark.requires_tool("curl")
 def test_the_tour_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     blocks = re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
