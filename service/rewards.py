@@ -27,7 +27,8 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.sla import REWARD_SQL_DEADLINE_MS
-from service.store.ports import Ledger, LedgerOutcome, Outbox
+from service.store.ports import Ledger, Outbox
+from service.store.records import LedgerOutcome
 
 BATCH_MAX = 500  # One transaction at a time: while it commits, the next batch gathers.
 # After SQL missed a deadline, rewards go straight to the outbox for this long.

@@ -30,7 +30,7 @@ from service.rewards import Rewards
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_redis import MemoryAllocations, MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryAllocationStore, MemoryExperimentStore
-from service.store.ports import Cursor, EvidenceChange, LedgerRow
+from service.store.records import Cursor, EvidenceChange, LedgerRow
 
 NOW_MS = 1_795_000_000_000
 KEY_ID = 1

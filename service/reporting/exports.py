@@ -12,7 +12,8 @@ from service.domain.experiment import Experiment
 from service.domain.reward import MICROS, Reward, RewardStatus
 from service.domain.token import TokenCodec
 from service.reporting.formats import Cell, csv_lines, harmless, rfc3339
-from service.store.ports import Cursor, ExperimentStore, Ledger, LedgerRow
+from service.store.ports import ExperimentStore, Ledger
+from service.store.records import Cursor, LedgerRow
 
 # Small pages: building one keeps the event loop from choices for a few milliseconds.
 PAGE_ROWS = 250

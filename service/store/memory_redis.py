@@ -9,7 +9,7 @@ from service.domain.clock import DAY_MS
 from service.domain.decision import Decision, replay_of
 from service.domain.experiment import Experiment
 from service.errors import OutboxUnavailableError, RedisUnavailableError
-from service.store.ports import Changes, Chunk, Record, Segment
+from service.store.records import Changes, Chunk, Record, Segment
 
 
 class MemoryReplays:

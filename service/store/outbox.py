@@ -24,7 +24,7 @@ from service.store.outbox_frames import (
     seed_of,
     segment_name,
 )
-from service.store.ports import Record
+from service.store.records import Record
 
 SPARE_AT = 0.75  # The share of a segment that is full when the next one is prepared.
 ROOM_BYTES = 64 * 1024  # What an outbox that failed must have room for to be writable again.
@@ -32,6 +32,8 @@ RETRY_MS = SECOND_MS  # How long an outbox that failed waits before `is_writable
 _UNFINISHED_SUFFIX = ".new"
 # Between an append and its sync a writer can roll over once; more are kept out of caution.
 _UNSYNCED_MAX = 4
+
+_sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter.
 
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +51,7 @@ class LiveSegment:
         self.descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            os.posix_fallocate(self.descriptor, 0, size)
+            _take_space(self.descriptor, size)
             self._write_at(0, header(identity))
             unfinished.rename(self.path)
         except OSError:
@@ -246,6 +248,13 @@ class SegmentOutbox:
         self._unsynced.clear()
 
 
+def _take_space(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:  # macOS, where nobody runs this for real: a full disk shows at the write.
+        os.ftruncate(descriptor, size)
+
+
 def _start_anew_after_fork(outbox: SegmentOutbox) -> None:
     reference = weakref.WeakMethod(outbox._forget_parents)  # noqa: SLF001
 
@@ -261,7 +270,7 @@ def _sync_all(descriptor: int | None, paths: Sequence[Path]) -> None:
     """Sync an open file, which is closed then, and others by path; a drained one may be gone."""
     try:
         if descriptor is not None:
-            os.fdatasync(descriptor)
+            _sync_data(descriptor)
     finally:
         if descriptor is not None:
             os.close(descriptor)

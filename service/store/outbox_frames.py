@@ -11,7 +11,7 @@ import msgspec
 
 from service.domain.decision import Decision
 from service.domain.reward import Reward
-from service.store.ports import Record
+from service.store.records import Record
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENT_SUFFIX = ".seg"

@@ -26,7 +26,7 @@ from service.store.outbox_frames import (
     parse,
     seed_from,
 )
-from service.store.ports import Chunk, Record, Segment
+from service.store.records import Chunk, Record, Segment
 
 WINDOW_BYTES = 256 * 1024
 QUARANTINE = "quarantine"

@@ -24,30 +24,6 @@ from service.store.records import (
     Snapshot,
 )
 
-__all__ = [
-    "AllocationStore",
-    "Changes",
-    "Chunk",
-    "Cursor",
-    "EvidenceChange",
-    "ExperimentStore",
-    "LeaseStore",
-    "Ledger",
-    "LedgerOutcome",
-    "LedgerRow",
-    "Outbox",
-    "OutboxPosition",
-    "OutboxReader",
-    "PublishedAllocations",
-    "Record",
-    "RecountDifference",
-    "ReplayMemory",
-    "Segment",
-    "SigningKeyStore",
-    "Snapshot",
-    "SnapshotStore",
-]
-
 
 class Ledger(Protocol):
     """The append-only record of decisions and rewards, and the evidence made from it."""

@@ -10,7 +10,7 @@ import structlog
 
 from service.domain.allocation import Publication
 from service.domain.experiment import Experiment
-from service.store.ports import Changes
+from service.store.records import Changes
 from service.store.redis_connection import RedisCaller, script
 
 CHANGES_MAX = 1_000  # Announcements a call.

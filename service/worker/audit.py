@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 from service.logs import logger
 from service.metrics import Metrics
-from service.store.ports import Ledger, RecountDifference
+from service.store.ports import Ledger
+from service.store.records import RecountDifference
 
 _log = logger(__name__)
 

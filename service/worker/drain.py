@@ -8,7 +8,8 @@ from service.domain.reward import Reward
 from service.errors import LedgerUnavailableError, PoisonRecordError
 from service.logs import logger
 from service.metrics import Metrics
-from service.store.ports import Chunk, Ledger, LedgerOutcome, OutboxPosition, OutboxReader, Segment
+from service.store.ports import Ledger, OutboxReader
+from service.store.records import Chunk, LedgerOutcome, OutboxPosition, Segment
 
 BATCH_MAX = 1_000  # Records of one transaction.
 KEEP_DRAINED_MS = HOUR_MS  # Until then a drained segment can be read again by a person.

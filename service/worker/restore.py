@@ -11,7 +11,8 @@ from service.domain.decision import Decision
 from service.errors import RedisUnavailableError
 from service.logs import logger
 from service.metrics import Metrics
-from service.store.ports import Cursor, ReplayMemory
+from service.store.ports import ReplayMemory
+from service.store.records import Cursor
 
 REPLAYS_REACH_MS = 48 * HOUR_MS  # Two generations: what the memory looks up at most.
 PAGE = 5_000  # Decisions of one query.

@@ -8,7 +8,8 @@ from service.allocations.allocator import Allocator
 from service.allocations.cache import HeldEvidence, Totals
 from service.domain.allocation import Publication
 from service.domain.clock import DAY_MS, HOUR_MS, Clock
-from service.store.ports import Ledger, Snapshot, SnapshotStore
+from service.store.ports import Ledger, SnapshotStore
+from service.store.records import Snapshot
 
 THIN_AFTER_MS = 7 * DAY_MS
 THIN_EVERY_MS = HOUR_MS

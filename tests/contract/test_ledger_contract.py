@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from service.domain.decision import Source
 from service.domain.evidence import Bucket, BucketKey, delay_bin
 from service.domain.reward import RewardStatus
-from service.store.ports import Ledger, OutboxPosition
+from service.store.ports import Ledger
+from service.store.records import OutboxPosition
 from tests.sql_stores import BACKENDS, Backend, decision, opened_backend, reward, url_of
 
 HOUR = 500_000

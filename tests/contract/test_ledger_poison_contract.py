@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from service.errors import PoisonRecordError
-from service.store.ports import Ledger, OutboxPosition
+from service.store.ports import Ledger
+from service.store.records import OutboxPosition
 from tests.sql_stores import BACKENDS, Backend, decision, opened_backend, reward, url_of
 
 

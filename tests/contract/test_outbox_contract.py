@@ -12,7 +12,8 @@ from service.errors import OutboxUnavailableError
 from service.store.memory_redis import MemoryOutbox
 from service.store.outbox import SegmentOutbox
 from service.store.outbox_reader import SegmentReader
-from service.store.ports import Outbox, OutboxReader, Record
+from service.store.ports import Outbox, OutboxReader
+from service.store.records import Record
 from tests.store_records import HandClock, a_decision, a_reward
 
 

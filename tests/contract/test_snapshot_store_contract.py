@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from service.domain.clock import HOUR_MS, MINUTE_MS
-from service.store.ports import Snapshot, SnapshotStore
+from service.store.ports import SnapshotStore
+from service.store.records import Snapshot
 from tests.sql_stores import BACKENDS, START_MS, opened_backend, url_of
 
 

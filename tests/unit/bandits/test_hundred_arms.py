@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from service.bandits.arrays import FloatArray
 from service.bandits.posteriors import beta_best
 
 PANELS, POINTS = 120, 20  # Of a composite Gauss-Legendre rule on the probability scale.
@@ -33,7 +34,8 @@ def test_a_hundred_arms_agree_with_an_independent_integration(pulls: int) -> Non
     rng = np.random.default_rng(pulls)
     rates = rng.normal(0.05, 0.4 * np.sqrt(0.05 / pulls), 100).clip(0.001)
     successes = rng.binomial(pulls, rates)
-    alpha, beta = 1.0 + successes, 1.0 + pulls - successes
+    alpha: FloatArray = 1.0 + successes.astype(np.float64)
+    beta: FloatArray = 2.0 + pulls - alpha
     best = beta_best(alpha, beta)
     p_best, expected_max = by_gauss_legendre(alpha, beta)
 

@@ -39,7 +39,7 @@ def test_every_arm_is_pulled_once_first() -> None:
     np.testing.assert_allclose(regret, (RATES.max() - RATES).sum())
 
 
-def test_replications_differ() -> None:
+def test_replications_differ_from_one_another() -> None:
     regret = simulate(RATES, WarmKlUcb(), 200, 30, np.random.default_rng(2))
 
     assert np.unique(regret).size > 5

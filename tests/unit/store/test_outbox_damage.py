@@ -12,7 +12,7 @@ import pytest
 from service.store.outbox import SegmentOutbox
 from service.store.outbox_frames import FRAME_MAGIC, HEADER_BYTES, frames_of, seed_from
 from service.store.outbox_reader import SegmentReader
-from service.store.ports import Chunk, Record, Segment
+from service.store.records import Chunk, Record, Segment
 from tests.store_records import HandClock, a_decision, a_reward
 
 RECORDS: list[Record] = [a_decision(1), a_decision(2, context=b'{"plan":"gold"}'), a_reward(3)]

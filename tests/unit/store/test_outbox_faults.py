@@ -16,7 +16,7 @@ import pytest
 from service.errors import OutboxUnavailableError
 from service.store.outbox import RETRY_MS, SegmentOutbox
 from service.store.outbox_reader import SegmentReader
-from service.store.ports import Record
+from service.store.records import Record
 from tests.store_records import HandClock, a_decision
 
 SMALL = 64 * 1024

@@ -9,7 +9,7 @@ import pytest
 
 from service.store.outbox import SegmentOutbox
 from service.store.outbox_reader import SegmentReader
-from service.store.ports import Record
+from service.store.records import Record
 from tests.store_records import NOW_MS, HandClock, a_decision, a_reward
 
 SMALL = 64 * 1024
