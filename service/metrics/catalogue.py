@@ -47,6 +47,10 @@ class Metrics:
         self._make_serving()
         self._make_worker()
         self._make_allocations()
+        # A series that begins with its first failure shows no increase then.
+        self._fallbacks.labels("redis")
+        for kind in ("choice", "reward"):
+            self._outbox_failures.labels(kind)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace="promobandit", registry=self.registry)
@@ -83,11 +87,8 @@ class Metrics:
         self._sizes = self._histogram(
             "batch_size", "Requests handled as one batch", "kind", SIZE_EDGES
         )
-        self._polled = self._gauge(
-            "tables_polled_timestamp_seconds",
-            "When the process that is furthest behind last looked for newer allocations",
-            mode="livemin",
-        )
+        # Made by the first poll: the 0 of a process that never polls would be the least of all.
+        self._polled: Gauge | None = None
 
     def _make_worker(self) -> None:
         c, g = self._counter, self._gauge
@@ -153,6 +154,12 @@ class Metrics:
 
     def tables_polled(self, at_ms: int) -> None:
         """Note that this process has seen the newest allocations."""
+        if self._polled is None:
+            self._polled = self._gauge(
+                "tables_polled_timestamp_seconds",
+                "When the process that is furthest behind last looked for newer allocations",
+                mode="livemin",
+            )
         self._polled.set(at_ms / 1_000)
 
     # ---- worker
@@ -195,6 +202,7 @@ class Metrics:
 
     def loop_succeeded(self, loop: str, at_ms: int) -> None:
         """Note that a loop is alive."""
+        self._loop_failures.labels(loop)
         self._loop_success.labels(loop).set(at_ms / 1_000)
 
     def loop_failed(self, loop: str) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -80,6 +81,12 @@ def test_choices_and_rewards_move_the_allocation(
     assert marketing.allocation("moves")["version"] > before["version"]
     wait_until(lambda: marketing.pulls("moves") == 600, seconds=15)
     assert sample(service, "promobandit_allocations_written_total") >= 2
+
+
+def test_the_scrape_tells_how_old_the_tables_are(service: RunningService) -> None:
+    polled = sample(service, "promobandit_tables_polled_timestamp_seconds")
+
+    assert abs(polled - datetime.now(UTC).timestamp()) < 60
 
 
 def test_the_data_directory_is_private_and_locked(service: RunningService) -> None:

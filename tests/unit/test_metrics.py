@@ -78,6 +78,26 @@ def test_what_requests_count_is_seen_after_a_flush() -> None:
     assert content_type.startswith("text/plain")
 
 
+def test_a_process_that_never_polls_says_nothing_of_when_it_did() -> None:
+    metrics = Metrics()
+    sample = metrics.registry.get_sample_value
+    assert sample("promobandit_tables_polled_timestamp_seconds") is None
+
+    metrics.tables_polled(5_000)
+
+    assert sample("promobandit_tables_polled_timestamp_seconds") == 5.0
+
+
+def test_failures_are_counted_from_zero() -> None:
+    metrics = Metrics()
+    metrics.loop_succeeded("drain", 5_000)
+
+    sample = metrics.registry.get_sample_value
+    assert sample("promobandit_fallbacks_total", {"reason": "redis"}) == 0
+    assert sample("promobandit_outbox_failures_total", {"kind": "reward"}) == 0
+    assert sample("promobandit_loop_failures_total", {"loop": "drain"}) == 0
+
+
 def test_a_duration_lies_in_the_bucket_of_its_edge() -> None:
     metrics = Metrics()
     for seconds in (0.0004, 0.01, 0.011, 60.0):
