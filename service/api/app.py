@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from service.api import errors, experiments, exports, hot_openapi, operations, reports
@@ -64,9 +65,10 @@ def _inner(services: Services) -> Application:
         lifespan=_lifespan,
     )
     app.state.services = services
-    errors.install(app)
-    for room in (experiments, reports, exports, operations):
-        app.include_router(room.router)
+    routers = [room.router for room in (experiments, reports, exports, operations)]
+    for router in routers:
+        app.include_router(router)
+    errors.install(app, [r for router in routers for r in router.routes if isinstance(r, APIRoute)])
     app.add_middleware(BodyGuard)
     app.add_middleware(Stopwatch, metrics=services.metrics)
     return app

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from service import errors
@@ -19,6 +20,7 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 FIELD_ERRORS_MAX = 10
 DETAIL_LENGTH_MAX = 300
+FAILED = "The server failed; see its log"
 
 STATUS_OF: Mapping[type[ServiceError], HTTPStatus] = {
     errors.InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -128,8 +130,9 @@ def field_errors_of(found: Iterable[Mapping[str, Any]]) -> list[FieldError]:
     return listed[:FIELD_ERRORS_MAX]
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of an application a problem document."""
+def install(app: FastAPI, routes: Sequence[APIRoute]) -> None:
+    """Make every error of an application a problem document; a 405 names all methods served."""
+    app.state.routes = routes
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -154,14 +157,23 @@ async def _on_validation_error(_: Request, error: Exception) -> Response:
     return response(status, problem(status, "Invalid input", detail, "invalid-input", fields))
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    return response(error.status_code, problem_of_status(error.status_code), error.headers)
+    status, headers = error.status_code, error.headers
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(_methods(request))}  # The router names its first route's.
+    return response(status, problem_of_status(status), headers)
 
 
 async def _on_exception(_: Request, __: Exception) -> Response:
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    return response(status, problem_of_status(status, "The server failed; see its log"))
+    return response(status, problem_of_status(status, FAILED))
+
+
+def _methods(request: Request) -> list[str]:
+    """Return what is served under a request's path."""
+    path, routes = request.scope["path"], request.app.state.routes
+    return sorted({name for r in routes if r.path_regex.match(path) for name in r.methods})
 
 
 def _words(error: type[ServiceError]) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import structlog
 
-from service.api.errors import problem_of
+from service.api.errors import FAILED, problem_of, problem_of_status
 from service.api.hot_http import (
     PROBLEM,
     TEXT,
@@ -194,7 +194,7 @@ async def _answer(by_method: dict[str, Handler], scope: Scope, receive: Receive)
         raise
     except Exception:  # noqa: BLE001  The caller gets a problem, operators the traceback.
         _log.exception("hot_route_failed", path=scope["path"])
-        return problem_response(500, "internal", "Internal error", "an unexpected error was logged")
+        return Response(500, problem_of_status(500, FAILED), PROBLEM)
 
 
 def _answered(answer: Answer) -> ChooseResponse:

@@ -50,34 +50,34 @@ def problem_response(
 
 async def read_json(scope: Scope, receive: Receive, bytes_max: int) -> bytes:
     """Return a JSON request's body, or raise `HttpError` 413 or 415 before it is all read."""
+    media_type = b""
     for name, value in scope["headers"]:
         if name == b"content-type":
-            if not value.lower().startswith(JSON):
-                break
+            media_type = value
         elif name == b"content-length" and int(value) > bytes_max:
             raise HttpError(_too_large(bytes_max))
-    else:
-        return await _read(receive, bytes_max)
-    raise HttpError(
-        problem_response(
-            415, "unsupported-media-type", "Unsupported media type", "send application/json"
+    if media_type != JSON and media_type.partition(b";")[0].strip().lower() != JSON:
+        raise HttpError(
+            problem_response(
+                415, "unsupported-media-type", "Unsupported media type", "send application/json"
+            )
         )
-    )
+    return await _read(receive, bytes_max)
 
 
 async def _read(receive: Receive, bytes_max: int) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
+    size = len(body)
     if message.get("more_body"):
         parts = [body]
-        size = len(body)
-        while message.get("more_body"):
+        while message.get("more_body") and size <= bytes_max:
             message = await receive()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > bytes_max:
-                raise HttpError(_too_large(bytes_max))
         body = b"".join(parts)
+    if size > bytes_max:  # Without a length, even one part may be too much.
+        raise HttpError(_too_large(bytes_max))
     if message["type"] == "http.disconnect":
         raise ClientGoneError
     return body

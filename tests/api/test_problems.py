@@ -221,10 +221,11 @@ async def test_no_path_is_guessed_or_redirected(client: httpx.AsyncClient, path:
 
 
 async def test_another_method_is_a_405_that_names_those_served(client: httpx.AsyncClient) -> None:
-    answer = await client.delete("/experiments")
+    lists, one = await client.delete("/experiments"), await client.delete("/experiments/spring")
 
-    is_problem(answer, 405)
-    assert answer.headers["allow"] == "GET"
+    is_problem(lists, 405)
+    is_problem(one, 405)
+    assert (lists.headers["allow"], one.headers["allow"]) == ("GET", "GET, PUT")
 
 
 @pytest.mark.parametrize("actor", ["x" * 65, SECRET, " ", ""])
