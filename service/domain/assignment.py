@@ -104,7 +104,11 @@ class Assigner:
         holdout = self._is_held_out(unit)
         if holdout and self._holdout_kind is HoldoutKind.CONTROL and self._control in indices:
             return Pick(self._control, 1.0, True, Source.policy)
-        wheel = _Wheel(indices, [1 if holdout else self._weights[i] for i in indices])
+        weights = [self._weights[i] for i in indices]
+        # Without a floor a policy may give nothing to any of these: then it has no preference.
+        if holdout or not any(weights):
+            weights = [1] * len(indices)
+        wheel = _Wheel(indices, weights)
         slot = wheel.at(self._point(send))
         return Pick(indices[slot], wheel.propensities[slot], holdout, Source.policy)
 

@@ -181,3 +181,10 @@ def test_a_past_decision_can_be_explained_from_its_record() -> None:
     pick = Assigner(allocation).pick("u", send_bytes("u", "o"))
 
     assert replayed_pick(allocation, "u", "o") == pick
+
+
+def test_eligible_variants_that_the_policy_gives_nothing_share_alike() -> None:
+    assigner = Case(weights=(2**32, 0, 0)).assigner()
+    found = [assigner.pick_among(unit, send_bytes(unit, "o"), [1, 2]) for unit in UNITS]
+    assert {pick.propensity for pick in found if pick} == {0.5}
+    assert {pick.variant for pick in found if pick} == {1, 2}
