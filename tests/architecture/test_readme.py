@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.api import experiments, exports, hot_openapi, operations, reports
+from service.api.guard import DEFINITION_BYTES_MAX
 from service.api.schemas import struct_components
 from service.bandits.registry import POLICY_NAMES, make_policy
 from service.domain import limits
@@ -107,6 +108,8 @@ def test_the_table_of_settings_is_the_settings() -> None:
         ("units or rewards in a batch", [limits.BATCH_MAX]),
         ("body of `/choose` and `/reward`", [limits.BODY_BYTES_MAX]),
         ("body of a batch", [limits.BATCH_BODY_BYTES_MAX]),
+        ("body of any other request", [DEFINITION_BYTES_MAX]),
+        ("`X-Actor`", [64]),
         ("`reward.window`", [1, limits.WINDOW_SECONDS_MAX // DAY_SECONDS]),
         (
             "`evidence.half_life`",
