@@ -7,11 +7,10 @@ import json
 import re
 import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.1
-_DRAINED: Final = re.compile(rb"^promobandit_drained_records_total\{.*\} (\S+)$", re.MULTILINE)
 
 
 class RefusedError(RuntimeError):
@@ -75,8 +74,17 @@ class Client:
 
     def drained(self) -> int:
         """Return how many records the worker has committed to the ledger since its start."""
-        text = self.request("GET", "/metrics")
-        return sum(int(float(value)) for value in _DRAINED.findall(text))
+        return self._counted("drained_records")
+
+    def fallbacks(self) -> int:
+        """Return how many choices were answered without Redis."""
+        return self._counted("fallbacks")
+
+    def _counted(self, counter: str) -> int:
+        """Return a counter's sum over its labels."""
+        pattern = rf"^promobandit_{counter}_total(?:\{{.*\}})? (\S+)$"
+        found = re.findall(pattern, self.request("GET", "/metrics").decode(), re.MULTILINE)
+        return sum(int(float(value)) for value in found)
 
     def wait_for_drained(self, records: int, seconds_max: float) -> None:
         """Wait until the worker has committed so many records."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from loadtests.bench.figures import Figure
+from loadtests.bench.figures import Figure, fallback_figure
 from loadtests.bench.run import Run
 from loadtests.client import Client, batch_body
 from service.sla import LEDGER_LAG_SECONDS_MAX
@@ -30,11 +30,13 @@ def measure_batch(run: Run) -> list[Figure]:
         lag = client.wait_for_pulls(
             EXPERIMENT, (WARM_UP_CALLS + calls) * UNITS, 4 * LEDGER_LAG_SECONDS_MAX
         )
+        fallbacks = client.fallbacks()
     rate = calls * UNITS / seconds
     name = f"a send of {calls * UNITS:,}: its end to all in the ledger"
     return [
         Figure("/choose/batch, decisions a second", rate, "/s", ">=", RATE_MIN),
         Figure(name, lag, "s", "<=", LEDGER_LAG_SECONDS_MAX),
+        fallback_figure("/choose/batch", fallbacks, (WARM_UP_CALLS + calls) * UNITS),
     ]
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from loadtests.bench.figures import Figure, Rounds, interleaved, middle, p99_ms, paired, rate
+from loadtests.bench.figures import (
+    Figure,
+    Rounds,
+    fallback_figure,
+    interleaved,
+    middle,
+    p99_ms,
+    paired,
+    rate,
+)
 from loadtests.bench.run import Run
 from loadtests.bench.tails import open_loop_figures
 from loadtests.servers import Service
@@ -62,12 +71,14 @@ def measure_choose(run: Run) -> list[Figure]:
         run.say(f"choose: {run.rounds} rounds of {run.seconds} s on each of 4 servers")
         rounds = interleaved({"service": choices, **loads}, run.rounds)
         run.keep("choose", rounds)
+        fallbacks = service.client.fallbacks()
         lost = Figure("acknowledged choices not in the ledger", choices.lost(), "", "<=", 0)
         saturation = middle(rounds["service"], rate)
         return [
             *_rates(rounds),
             *_tails(rounds),
             *open_loop_figures(run, service, bare, saturation / 2),
+            fallback_figure("/choose", fallbacks, choices.acknowledged),
             lost,
         ]
 

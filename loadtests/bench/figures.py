@@ -29,6 +29,16 @@ class Figure:
         return self.sign == "" or self.value <= self.bound
 
 
+# A choice that Redis did not answer in time costs less, so it must not count as one that it did.
+FALLBACK_PERCENT_MAX = 0.1
+
+
+def fallback_figure(route: str, fallbacks: int, choices: int) -> Figure:
+    """Return the share of choices that were answered without Redis."""
+    percent = 100 * fallbacks / choices
+    return Figure(f"{route}, answered without Redis", percent, "%", "<=", FALLBACK_PERCENT_MAX)
+
+
 Rounds = Mapping[str, Sequence[Trial]]
 
 
