@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from itertools import islice
 
 from service.allocations.publisher import AllocationStores
@@ -14,6 +15,7 @@ from service.errors import (
     ExperimentNotFoundError,
     LedgerUnavailableError,
     RedisUnavailableError,
+    UnavailableError,
 )
 from service.logs import logger
 from service.metrics import Metrics
@@ -22,6 +24,8 @@ from service.metrics import Metrics
 CHANGES_PER_POLL_MAX = 200
 LOADS_AT_ONCE = 16
 SQL_POLL_MS = SECOND_MS
+# While Redis is there: what a failover made it forget to announce is not missed for long.
+SQL_CHECK_MS = 30 * SECOND_MS
 # An epoch that starts with this is of a memory that the worker is still restoring.
 RESTORING_MARK = "~"
 
@@ -44,7 +48,8 @@ class ServingTables:
         self._by_number: dict[int, ServingTable] = {}
         self._epoch = ""
         self._cursor = 0
-        self._pending: dict[int, None] = {}
+        # What to look at again, and the version that is known to stand somewhere (0: unknown).
+        self._pending: dict[int, int] = {}
         self._sql_polled_ms = 0
         self._is_redis_there = True
         self._poll_turn = asyncio.Lock()
@@ -82,7 +87,7 @@ class ServingTables:
 
     async def newer(self, table: ServingTable) -> ServingTable:
         """Return the newest table of the same experiment that Redis or SQL have."""
-        return await self._required(table.allocation.experiment)
+        return await self._required(table.allocation.experiment, table.allocation.version + 1)
 
     def offer(self, table: ServingTable) -> None:
         """Take a table if its version is higher; of the same version, newer evidence."""
@@ -96,17 +101,17 @@ class ServingTables:
 
     async def load(self) -> None:
         """Take every head, at start-up: from SQL, or from a whole Redis while SQL is down."""
-        numbers = await self._numbers_to_load()
-        if numbers is None:
+        versions = await self._versions_to_load()
+        if versions is None:
             return
         slots = asyncio.Semaphore(LOADS_AT_ONCE)
 
-        async def load_one(number: int) -> None:
+        async def load_one(number: int, version: int) -> None:
             async with slots:
-                await self._refresh(number)
+                await self._refresh_known(number, version)
 
-        await asyncio.gather(*(load_one(number) for number in numbers))
-        self.is_ready = all(number in self._by_number for number in numbers)
+        await asyncio.gather(*(load_one(*each) for each in versions.items()))
+        self.is_ready = True
 
     async def poll(self) -> None:
         """Take one turn of the change list; while Redis is gone, of SQL, once a second."""
@@ -115,55 +120,75 @@ class ServingTables:
                 await self._poll_redis()
             except RedisUnavailableError:
                 self._note_redis(is_there=False)
-                await self._poll_sql()
-            for number in list(islice(self._pending, CHANGES_PER_POLL_MAX)):
-                await self._refresh(number)
-                self._pending.pop(number, None)
+                await self._poll_sql(SQL_POLL_MS)
+            else:
+                with suppress(LedgerUnavailableError):
+                    await self._poll_sql(SQL_CHECK_MS)
+            await self._take_pending()
             self._metrics.tables_polled(self._clock.now_ms())
+
+    async def _take_pending(self) -> None:
+        for number, version in list(islice(self._pending.items(), CHANGES_PER_POLL_MAX)):
+            del self._pending[number]
+            try:
+                await self._refresh_known(number, version)
+            except (UnavailableError, asyncio.CancelledError):
+                self._pending[number] = version  # At the end: the others get their turn first.
+                raise
 
     async def _poll_redis(self) -> None:
         changes = await self._stores.published.changes(self._epoch, self._cursor)
         self._note_redis(is_there=True)
-        self._pending.update(dict.fromkeys(changes.experiments))
+        for number in changes.experiments:
+            self._pending.setdefault(number, 0)
         self._epoch, self._cursor = changes.epoch, changes.cursor
 
-    async def _poll_sql(self) -> None:
+    async def _poll_sql(self, interval_ms: int) -> None:
         now_ms = self._clock.now_ms()
-        if now_ms - self._sql_polled_ms >= SQL_POLL_MS:
+        if now_ms - self._sql_polled_ms >= interval_ms:
             self._sql_polled_ms = now_ms
-            numbers = await self._missing_of_sql()
-            self._pending.update(dict.fromkeys(numbers))
+            self._pending.update(await self._missing_of_sql())
 
-    async def _missing_of_sql(self) -> list[int]:
-        """Return the experiments of which SQL has a version that is not held."""
+    async def _missing_of_sql(self) -> dict[int, int]:
+        """Return the experiments of which SQL has a version that is not held, and which one."""
         heads = await self._stores.allocations.heads()
-        return [n for n, version in heads.items() if self._version(n) < version]
+        return {n: version for n, version in heads.items() if self._version(n) < version}
 
-    async def _numbers_to_load(self) -> list[int] | None:
+    async def _versions_to_load(self) -> dict[int, int] | None:
         try:
             return await self._missing_of_sql()
         except LedgerUnavailableError:
-            return await self._numbers_of_redis()
+            return await self._versions_of_redis()
 
-    async def _numbers_of_redis(self) -> list[int] | None:
+    async def _versions_of_redis(self) -> dict[int, int] | None:
         """Return every published experiment, or None when Redis cannot stand for SQL now."""
         try:
             changes = await self._stores.published.changes("", 0)
         except RedisUnavailableError:
             return None
-        return list(changes.experiments) if is_whole(changes.epoch) else None
+        return dict.fromkeys(changes.experiments, 0) if is_whole(changes.epoch) else None
 
-    async def _required(self, number: int) -> ServingTable:
-        await self._refresh(number)
+    async def _required(self, number: int, version: int = 0) -> ServingTable:
+        await self._refresh(number, version)
         table = self._by_number.get(number)
         if table is None:
             raise ExperimentNotFoundError("no experiment has this id")
         return table
 
-    async def _refresh(self, number: int) -> None:
-        """Take what Redis has of an experiment, else what SQL has, when it is newer."""
+    async def _refresh_known(self, number: int, version: int) -> None:
+        """Refresh one of many: one that no store knows as a whole never stops the others."""
+        try:
+            await self._refresh(number, version)
+        except ExperimentNotFoundError:
+            _log.warning("allocation_without_experiment", experiment=number)
+
+    async def _refresh(self, number: int, version: int) -> None:
+        """Take what Redis has of an experiment, else what SQL has, when it is newer.
+
+        Redis is passed over when it is behind a version that is known to stand in SQL.
+        """
         publication = await self._published(number)
-        if publication is None:
+        if publication is None or publication.allocation.version < version:
             head = await self._stores.allocations.head(number)
             if head is None:
                 return

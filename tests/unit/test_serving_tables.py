@@ -164,3 +164,49 @@ async def test_a_process_is_ready_when_it_can_answer_and_record(rig: Rig) -> Non
 
     outbox.is_full = True
     assert await health.reasons() == []  # The ledger takes the answers.
+
+
+async def test_a_redis_that_is_behind_sql_does_not_hold_a_new_process_back(rig: Rig) -> None:
+    experiment = await rig.create()
+    allocator, tables = rig.allocator(), rig.tables()
+    await allocator.reallocate(experiment, "create")
+    rig.published.is_down = True
+    await allocator.reallocate(experiment, "again")
+    rig.published.is_down = False
+
+    await tables.load()
+
+    assert tables.all()[0].allocation.version == 2
+
+
+async def test_what_was_never_announced_is_found_in_sql_within_half_a_minute(rig: Rig) -> None:
+    experiment = await rig.create()
+    allocator, tables = rig.allocator(), rig.tables()
+    await allocator.reallocate(experiment, "create")
+    await tables.load()
+    await tables.poll()
+    rig.published.is_down = True
+    await allocator.reallocate(experiment, "again")
+    rig.published.is_down = False
+    await tables.poll()
+    assert tables.all()[0].allocation.version == 1
+
+    rig.clock.at_ms += 30_000
+    await tables.poll()
+
+    assert tables.all()[0].allocation.version == 2
+
+
+async def test_a_publication_of_no_known_experiment_does_not_stop_the_others(rig: Rig) -> None:
+    tables = rig.tables()
+    await tables.load()
+    own = await rig.create()
+    published = await rig.allocator().reallocate(own, "create")
+    rig.published.lose()
+    foreign = replace(published.allocation, experiment=99, revision=9)
+    await rig.published.publish(replace(published, allocation=foreign), replace(own, number=99))
+    await rig.published.publish(published, own)
+
+    await tables.poll()
+
+    assert [table.experiment.id for table in tables.all()] == [own.id]
