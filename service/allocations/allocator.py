@@ -58,9 +58,11 @@ class Allocator:
 
     async def refresh(self, number: int) -> None:
         """Write a version if one is due, else publish the evidence with the current one."""
+        # The head first: a configuration is stored before an allocation is made from it, so
+        # what is proposed is never older than the head that it may be published with.
+        head = self._heads.get(number) or await self._stores.allocations.head(number)
         experiment = await self._stores.experiments.by_number(number)
         proposal = await self._propose(experiment)
-        head = self._heads.get(number) or await self._stores.allocations.head(number)
         reason = _reason_to_write(head, proposal)
         if head is None or reason:
             if await self._write(proposal, head, reason) is None:
@@ -68,7 +70,7 @@ class Allocator:
             return
         self._heads[number] = head
         if not await self._publish(head, proposal):
-            del self._heads[number]  # Somebody wrote a higher version.
+            self.forget_head(number)  # Somebody wrote a higher version.
 
     def head(self, number: int) -> Allocation | None:
         """Return the highest version that this allocator knows of, or None."""

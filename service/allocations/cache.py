@@ -56,8 +56,9 @@ class HeldEvidence:
         if half_life is None:
             counts = self._plain(len(experiment.variants))
         else:
+            n_variants = len(experiment.variants)
             counts = arms.effective_counts(
-                self._rows(), len(experiment.variants), now_ms / HOUR_MS, half_life / HOUR_SECONDS
+                self._rows(n_variants), n_variants, now_ms / HOUR_MS, half_life / HOUR_SECONDS
             )
         return EffectiveEvidence(self.revision, counts.pulls, counts.successes)
 
@@ -68,10 +69,12 @@ class HeldEvidence:
             tuple(float(each.conversions) for each in totals),
         )
 
-    def _rows(self) -> list[tuple[int, int, int, int]]:
+    def _rows(self, n_variants: int) -> list[tuple[int, int, int, int]]:
+        """Return the rows of the variants that a configuration knows; evidence may be newer."""
         return [
             (variant, hour, bucket.pulls, bucket.conversions)
             for (_, variant, hour), bucket in self._buckets.items()
+            if variant < n_variants
         ]
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from service.domain.allocation import WEIGHT_SUM
 from service.domain.experiment import (
+    EvidenceSpec,
     Experiment,
     ExperimentState,
     PolicySpec,
@@ -16,6 +17,7 @@ from service.domain.experiment import (
     VariantState,
 )
 from service.sla import ALLOCATION_INTERVAL_MS, ALLOCATION_REFRESH_MS
+from service.store.memory_sql import MemoryExperimentStore
 from tests.worker_rig import UNIFORM, Rig, an_experiment
 
 
@@ -212,3 +214,54 @@ async def test_fixed_shares_are_those_of_the_active_variants(rig: Rig) -> None:
 
     only_c = with_states(experiment, **dict.fromkeys("abd", VariantState.PAUSED))
     assert (await allocator.reallocate(only_c, "pause")).allocation.weights[2] == WEIGHT_SUM
+
+
+class ChangedMeanwhile(MemoryExperimentStore):
+    """Lets another process change an experiment right after it was read."""
+
+    def __init__(self, rig: Rig, before: Experiment, after: Experiment) -> None:
+        self._inner = rig.experiments
+        self._others = rig.allocator()
+        self._before = before
+        self._after = after
+        self._is_changed = False
+
+    async def by_number(self, number: int, revision: int | None = None) -> Experiment:
+        """Return what was there before the change, the first time."""
+        if not self._is_changed:
+            self._is_changed = True
+            await self._inner.update(self._after, "update", "somebody-else")
+            await self._others.reallocate(self._after, "update")
+            return self._before
+        return await self._inner.by_number(number, revision)
+
+
+async def test_evidence_of_a_variant_newer_than_the_configuration_is_left_for_later(
+    rig: Rig,
+) -> None:
+    for evidence in (EvidenceSpec(), EvidenceSpec(half_life_seconds=3_600)):
+        experiment = await rig.create(
+            replace(an_experiment(f"half-life-{evidence.half_life_seconds}"), evidence=evidence)
+        )
+        await rig.send(experiment, 4, pulls=5, rewards=1)
+
+        publication = await rig.allocator().reallocate(experiment, "create")
+
+        assert publication.evidence.pulls == (0.0,) * 4
+
+
+async def test_a_change_while_an_allocation_is_computed_is_not_published_with_the_old_evidence(
+    rig: Rig,
+) -> None:
+    experiment = await rig.create()
+    allocator = rig.allocator()
+    await allocator.reallocate(experiment, "create")
+    more = replace(experiment, revision=2, variants=(*experiment.variants, Variant("e")))
+    rig.experiments = ChangedMeanwhile(rig, experiment, more)
+    worker = rig.allocator()
+
+    await worker.refresh(experiment.number)
+
+    published = await rig.published.fetch(experiment.number)
+    assert published is not None
+    assert len(published.evidence.pulls) == len(published.allocation.slots) == 5
