@@ -22,6 +22,7 @@ from service.errors import ServiceError
 from service.metrics import forget_process
 from service.settings import METRICS_DIR_VARIABLE, Settings, child_environment
 
+PORT_MAX = 65_535
 WORKER_NICENESS = 10
 API_STOP_SECONDS = 12.0  # uvicorn waits 8 s for requests under way, then the stores are closed.
 WORKER_STOP_SECONDS = 30.0  # 20 s of draining, and the last turns of the loops before it.
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--migrate", action="store_true", help=argparse.SUPPRESS)
     listening = argparse.ArgumentParser(add_help=False)
     listening.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    listening.add_argument("--port", type=int, default=8000, help="port to listen on")
+    listening.add_argument("--port", type=_port, default=8000, help="port to listen on")
 
     def command(
         name: str, run: object, text: str, *parents: argparse.ArgumentParser
@@ -72,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     command("audit", _audit, "recount the evidence; exit code 1 if anything differs")
     command("rotate-signing-key", _rotate, "add a signing key, in use 5 minutes from now")
     return parser
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= PORT_MAX:  # The system would take it modulo 65,536.
+        raise argparse.ArgumentTypeError(f"a port is from 0 to {PORT_MAX}")
+    return number
 
 
 def _serve(options: argparse.Namespace, settings: Settings) -> int:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import LedgerUnavailableError, ServiceError
@@ -17,6 +17,7 @@ from service.store.sql_errors import is_disconnect, translated_errors
 
 T = TypeVar("T")
 
+DRIVERS = ("sqlite", "postgresql+psycopg")
 TIMEOUT_SECONDS = 5.0
 PATIENT_SECONDS = 300.0  # For recounts, thinning and migrations, which nobody waits for.
 READERS = 3
@@ -31,6 +32,17 @@ def normalised_url(url: str) -> str:
     return url
 
 
+def database_url(text: str) -> URL:
+    """Return a database's address; raises `ValueError`, which never quotes it, for no such one."""
+    try:
+        url = make_url(normalised_url(text))
+    except (SQLAlchemyError, ValueError):
+        url = None
+    if url is None or url.drivername not in DRIVERS:
+        raise ValueError("DATABASE_URL must be sqlite:///path or postgresql://user@host/name")
+    return url
+
+
 class SqlDatabase:
     """Runs functions of a connection in transactions, on threads of its own.
 
@@ -39,7 +51,7 @@ class SqlDatabase:
     """
 
     def __init__(self, url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._url = make_url(normalised_url(url))
+        self._url = database_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self._timeout_seconds = timeout_seconds
         writers = 1 if self.is_sqlite else WRITERS

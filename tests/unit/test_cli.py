@@ -42,3 +42,26 @@ def test_a_fresh_ledger_is_migrated_and_audited(
     assert main(["audit", "--data-dir", str(tmp_path)]) == 0
 
     assert capsys.readouterr().out.startswith("0 differences")
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "http"])
+def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["serve", "--port", port])
+
+    assert end.value.code == 2
+    assert "argument --port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url", ["hush", "mysql://ada:hush@db/ledger", "postgresql+psycopg2://db", "sqlite://x:hush/"]
+)
+def test_a_database_that_is_not_served_is_refused_without_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    assert main(["migrate"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("promobandit migrate: DATABASE_URL must be sqlite:///path or postgresql")
+    assert "hush" not in told
