@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Sequence
 from msgspec import Struct
 
 from service.decisions import BATCH_MAX, SOURCE_NAMES, Decisions, Settled, Wish
-from service.domain.assignment import Pick
 from service.domain.decision import Decision, send_bytes
 from service.domain.serving import ServingTable
 
 # While Redis answers one slice the next is built; more would only lengthen the queue there.
 SLICES_AHEAD = 2
+# Of all sends together. With the batches of single choices they find a connection each: a slice
+# that waits for one would be taken for a Redis that is late.
+SLICES_IN_FLIGHT_MAX = 4
 
 
 class Slice(Struct, frozen=True):
@@ -30,6 +32,7 @@ class Bulk:
 
     def __init__(self, decisions: Decisions) -> None:
         self._decisions = decisions
+        self._places = asyncio.Semaphore(SLICES_IN_FLIGHT_MAX)
 
     async def table(self, tenant: int, experiment_id: str) -> ServingTable:
         """Return a started experiment's table, or raise what the caller is told."""
@@ -45,7 +48,8 @@ class Bulk:
         pending: deque[asyncio.Task[Settled]] = deque()
         try:
             for start in range(0, len(units), BATCH_MAX):
-                pending.append(self._start(table, occasion, units[start : start + BATCH_MAX]))
+                some = units[start : start + BATCH_MAX]
+                pending.append(asyncio.create_task(self._settled(table, occasion, some)))
                 # Let the slice reach Redis, and other callers have their turn.
                 await asyncio.sleep(0)
                 if len(pending) > SLICES_AHEAD:
@@ -56,19 +60,16 @@ class Bulk:
             for task in pending:
                 task.cancel()
 
-    def _start(
-        self, table: ServingTable, occasion: str, units: Sequence[str]
-    ) -> asyncio.Task[Settled]:
-        assigner = table.assigner
-        candidates: list[Decision] = []
-        for unit in units:
-            send = send_bytes(unit, occasion)
-            pick: Pick = assigner.pick(unit, send)
-            wish = Wish(unit)
-            candidates.append(
-                self._decisions.decision(table, wish, occasion, assigner.key(send), pick)
-            )
-        return asyncio.create_task(self._decisions.settle(candidates, range(len(candidates))))
+    async def _settled(self, table: ServingTable, occasion: str, units: Sequence[str]) -> Settled:
+        async with self._places:
+            candidates = [self._candidate(table, occasion, unit) for unit in units]
+            return await self._decisions.settle(candidates, range(len(candidates)))
+
+    def _candidate(self, table: ServingTable, occasion: str, unit: str) -> Decision:
+        send = send_bytes(unit, occasion)
+        pick = table.assigner.pick(unit, send)
+        key = table.assigner.key(send)
+        return self._decisions.decision(table, Wish(unit), occasion, key, pick)
 
     async def _finish(self, table: ServingTable, pending: deque[asyncio.Task[Settled]]) -> Slice:
         settled = await pending[0]

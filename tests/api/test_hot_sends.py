@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -11,6 +11,7 @@ import pytest
 
 from service.domain.decision import Decision
 from service.domain.experiment import Variant
+from service.store.memory_redis import MemoryReplays
 from tests.hot_rig import HotRig
 
 SEND = {"experiment": "autumn", "unit": "u", "occasion": "o"}
@@ -38,6 +39,23 @@ async def choose(client: httpx.AsyncClient, **body: object) -> dict[str, Any]:
 
 def recorded(rig: HotRig) -> list[Decision]:
     return [record for record in rig.outbox.records if isinstance(record, Decision)]
+
+
+class CrowdCounter(MemoryReplays):
+    """Counts how many callers wait for it at once."""
+
+    waiting = 0
+    waiting_max = 0
+
+    async def remember(
+        self, keys: Sequence[bytes], values: Sequence[bytes], now_ms: int
+    ) -> list[bytes | None]:
+        """Remember, a moment later."""
+        self.waiting += 1
+        self.waiting_max = max(self.waiting_max, self.waiting)
+        await asyncio.sleep(0.001)
+        self.waiting -= 1
+        return await super().remember(keys, values, now_ms)
 
 
 async def test_a_template_gets_the_same_answer_by_get(client: httpx.AsyncClient) -> None:
@@ -118,3 +136,17 @@ async def test_a_caller_that_hangs_up_spoils_nobodys_batch(rig: HotRig) -> None:
         answer = await stays
 
     assert answer["source"] == "policy"
+
+
+async def test_many_sends_at_once_do_not_crowd_out_one_another_at_redis() -> None:
+    rig = HotRig(replays=CrowdCounter())
+    rig.experiment()
+    units = [f"u-{i}" for i in range(1_500)]
+
+    async with rig.client() as client:
+        bodies = [{"experiment": "autumn", "occasion": f"o-{i}", "units": units} for i in range(9)]
+        answers = await asyncio.gather(*(client.post("/choose/batch", json=b) for b in bodies))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert isinstance(rig.replays, CrowdCounter)
+    assert 1 < rig.replays.waiting_max <= 4
