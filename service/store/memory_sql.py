@@ -117,7 +117,7 @@ class MemorySnapshotStore:
         for row in snapshots:
             self._rows.setdefault((row.experiment, row.variant, row.at_ms), row)
 
-    async def history(self, experiment: int, since_ms: int) -> list[Snapshot]:
+    async def rows(self, experiment: int, since_ms: int) -> list[Snapshot]:
         """Return an experiment's snapshots from a time on, in order of (time, variant)."""
         own = [s for s in self._rows.values() if s.experiment == experiment]
         recent = [snapshot for snapshot in own if snapshot.at_ms >= since_ms]

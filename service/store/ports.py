@@ -146,13 +146,13 @@ class AllocationStore(Protocol):
 
 
 class SnapshotStore(Protocol):
-    """The history of evidence, estimates and allocations."""
+    """Rows of evidence, estimates and allocation at a time."""
 
     async def add(self, snapshots: Sequence[Snapshot]) -> None:
         """Insert rows; one that exists (experiment, variant, time) is left alone."""
         ...
 
-    async def history(self, experiment: int, since_ms: int) -> list[Snapshot]:
+    async def rows(self, experiment: int, since_ms: int) -> list[Snapshot]:
         """Return an experiment's snapshots from a time on, in order of (time, variant)."""
         ...
 

@@ -1,4 +1,4 @@
-"""Snapshots in SQL: the history of evidence, estimates and allocations."""
+"""Snapshots in SQL: rows of evidence, estimates and allocation at a time."""
 
 from __future__ import annotations
 
@@ -26,11 +26,9 @@ class SqlSnapshotStore:
         if snapshots:
             await self._database.write(partial(_add, added=snapshots))
 
-    async def history(self, experiment: int, since_ms: int) -> list[Snapshot]:
+    async def rows(self, experiment: int, since_ms: int) -> list[Snapshot]:
         """Return an experiment's snapshots from a time on, in order of (time, variant)."""
-        return await self._database.read(
-            partial(_history, experiment=experiment, since_ms=since_ms)
-        )
+        return await self._database.read(partial(_rows, experiment=experiment, since_ms=since_ms))
 
     async def thin(self, before_ms: int) -> int:
         """Keep the first of every hour of those older than a time; return how many went."""
@@ -47,7 +45,7 @@ def _add(connection: Connection, added: Sequence[Snapshot]) -> None:
     connection.execute(insert_or_ignore(connection, snapshots), rows)
 
 
-def _history(connection: Connection, experiment: int, since_ms: int) -> list[Snapshot]:
+def _rows(connection: Connection, experiment: int, since_ms: int) -> list[Snapshot]:
     query = (
         select(snapshots)
         .where(snapshots.c.experiment == experiment, snapshots.c.at_ms >= since_ms)

@@ -1,4 +1,4 @@
-"""The history that reports draw: a row per variant while evidence changes, thinned with age."""
+"""What reports draw over time: a row per variant while evidence changes, thinned with age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every snapshot store keeps the history, and thins what is old to one an hour."""
+"""Every snapshot store keeps rows in order of time, and thins what is old to one an hour."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def snapshot(minutes: int, *, variant: int = 0, experiment: int = 7) -> Snapshot
     )
 
 
-async def test_history_comes_in_order_of_time_and_variant(store: SnapshotStore) -> None:
+async def test_rows_come_in_order_of_time_and_variant(store: SnapshotStore) -> None:
     given = [snapshot(5), snapshot(0, variant=1), snapshot(0), snapshot(5, variant=1)]
     await store.add([*given, snapshot(5, experiment=8)])
     await store.add([])
 
-    assert await store.history(7, 0) == [given[2], given[1], given[0], given[3]]
-    assert await store.history(7, START_MS + 1) == [given[0], given[3]]
-    assert await store.history(9, 0) == []
+    assert await store.rows(7, 0) == [given[2], given[1], given[0], given[3]]
+    assert await store.rows(7, START_MS + 1) == [given[0], given[3]]
+    assert await store.rows(9, 0) == []
 
 
 async def test_a_snapshot_is_never_replaced(store: SnapshotStore) -> None:
@@ -51,7 +51,7 @@ async def test_a_snapshot_is_never_replaced(store: SnapshotStore) -> None:
 
     await store.add([replace(snapshot(0), pulls=99), snapshot(1)])
 
-    assert await store.history(7, 0) == [snapshot(0), snapshot(1)]
+    assert await store.rows(7, 0) == [snapshot(0), snapshot(1)]
 
 
 async def test_thinning_keeps_the_first_of_every_hour_of_the_old_ones(
@@ -65,4 +65,4 @@ async def test_thinning_keeps_the_first_of_every_hour_of_the_old_ones(
 
     kept = [snapshot(m, variant=v) for m in (3, 61, 120, 121) for v in (0, 1)]
     assert (gone, again) == (8, 0)
-    assert await store.history(7, 0) == kept
+    assert await store.rows(7, 0) == kept

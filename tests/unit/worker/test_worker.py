@@ -1,4 +1,4 @@
-"""The worker's parts together: it learns, keeps history, recounts, and ends in order."""
+"""The worker's parts together: it learns, takes snapshots, recounts, and ends in order."""
 
 from __future__ import annotations
 
@@ -151,16 +151,16 @@ async def test_a_snapshot_has_a_row_per_variant_and_only_when_evidence_changed()
         await snapshots.turn()
         rig.clock.at_ms += MINUTE_MS
 
-    history = await store.history(experiment.number, 0)
-    assert [row.variant for row in history] == [0, 1, 2, 3]
-    assert (history[1].pulls, history[1].conversions, history[1].value_micros) == (10, 4, 4_000_000)
-    assert history[1].effective_successes == 4.0
-    assert sum(row.propensity for row in history) == pytest.approx(1.0)
+    rows = await store.rows(experiment.number, 0)
+    assert [row.variant for row in rows] == [0, 1, 2, 3]
+    assert (rows[1].pulls, rows[1].conversions, rows[1].value_micros) == (10, 4, 4_000_000)
+    assert rows[1].effective_successes == 4.0
+    assert sum(row.propensity for row in rows) == pytest.approx(1.0)
 
     await rig.send(experiment, 1, pulls=1, rewards=0)
     await allocator.refresh(experiment.number)
     await snapshots.turn()
-    assert len(await store.history(experiment.number, 0)) == 8
+    assert len(await store.rows(experiment.number, 0)) == 8
 
 
 async def test_old_snapshots_are_thinned_to_hourly_ones() -> None:
@@ -176,7 +176,7 @@ async def test_old_snapshots_are_thinned_to_hourly_ones() -> None:
     rig.clock.at_ms += 8 * DAY_MS
     await snapshots.turn()
 
-    assert len(await store.history(experiment.number, 0)) == 4
+    assert len(await store.rows(experiment.number, 0)) == 4
 
 
 async def test_an_audit_exports_how_many_measures_differ() -> None:
