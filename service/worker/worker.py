@@ -83,10 +83,18 @@ class Worker:
     async def drain_all(self) -> None:
         """Commit what is in the outbox, for as long as an orderly end may take."""
         deadline = perf_counter() + DRAIN_AT_END_SECONDS
-        loop = self._loop("drain", self.drain.turn, _drain_pause)
+        is_empty = False
+
+        async def turn() -> int:
+            nonlocal is_empty
+            committed = await self.drain.turn()
+            is_empty = not committed
+            return committed
+
+        loop = self._loop("drain", turn, _drain_pause)
         while perf_counter() < deadline:
             pause = await loop.once()
-            if pause == DRAIN_PAUSE_IDLE_SECONDS:
+            if is_empty:
                 return
             await asyncio.sleep(pause)
         _log.warning("outbox_not_empty_at_end")

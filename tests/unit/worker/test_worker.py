@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 from msgspec.structs import replace
 
 from service.domain.clock import DAY_MS, MINUTE_MS
+from service.domain.decision import Decision
+from service.domain.reward import Reward
 from service.errors import LedgerUnavailableError
+from service.store.memory_ledger import MemoryLedger
 from service.store.memory_redis import MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryLeaseStore, MemorySnapshotStore
-from service.store.records import RecountDifference
+from service.store.records import LedgerOutcome, OutboxPosition, RecountDifference
 from service.worker.audit import Audit
 from service.worker.drain import Drain
 from service.worker.lease import Lease
@@ -21,6 +24,24 @@ from service.worker.restore import Restore
 from service.worker.snapshots import Snapshots
 from service.worker.worker import Intervals, Worker
 from tests.worker_rig import Rig
+
+
+class FailingOnce(MemoryLedger):
+    """A ledger whose first append fails."""
+
+    has_failed = False
+
+    async def append(
+        self,
+        decisions: Sequence[Decision],
+        rewards: Sequence[Reward],
+        position: OutboxPosition | None = None,
+    ) -> LedgerOutcome:
+        """Append, from the second time on."""
+        if not self.has_failed:
+            self.has_failed = True
+            raise LedgerUnavailableError("SQL is down for a moment")
+        return await super().append(decisions, rewards, position)
 
 
 class WholeWorker:
@@ -125,6 +146,16 @@ async def test_a_stopped_worker_has_drained_and_given_its_lease_back(whole: Whol
     assert sum(bucket.pulls for bucket in change.buckets) == 2_500
     assert whole.is_closed
     assert await whole.leases.acquire("allocator", "another", 10)
+
+
+async def test_a_worker_that_ends_tries_again_when_sql_fails_once(whole: WholeWorker) -> None:
+    experiment = await whole.rig.create()
+    whole.rig.ledger = FailingOnce()
+    whole.outbox.append([whole.rig.decision(experiment, 0)])
+
+    await whole.worker().drain_all()
+
+    assert (await whole.rig.ledger.evidence(experiment.number)).revision == 1
 
 
 async def test_a_worker_without_the_lease_only_drains(whole: WholeWorker) -> None:
