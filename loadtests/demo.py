@@ -93,7 +93,7 @@ def run(service: DemoService, options: argparse.Namespace, console: Console) -> 
         system = MarketingSystem(client, experiment, recipients, rng)
         progress = Progress(HILLSTROM_RATES, HILLSTROM_CUSTOMERS, options.seconds, system.tally)
         with _view(progress, console, is_live=console.is_terminal and not options.no_live) as draw:
-            for report in _campaign(client, experiment, system, progress):
+            for report in _sending(client, experiment, system, progress):
                 progress.saw(report)
                 draw()
         report = _settled_report(client, experiment, system)
@@ -151,7 +151,7 @@ class _Lines:
             self._console.print(line(self._progress), markup=False)
 
 
-def _campaign(
+def _sending(
     client: httpx.Client, experiment: str, system: MarketingSystem, progress: Progress
 ) -> Iterator[Mapping[str, Any]]:
     """Send the waves at an even pace, report visits as they happen, and look at the report."""

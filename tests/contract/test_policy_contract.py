@@ -20,7 +20,7 @@ FLOOR = 0.01
 LEARNING = tuple(name for name in POLICY_NAMES if name != "fixed")
 
 # Beside the defaults, parameters at the ends of their ranges.
-VARIATIONS: tuple[tuple[str, Mapping[str, object]], ...] = (
+SETTINGS: tuple[tuple[str, Mapping[str, object]], ...] = (
     *((name, {}) for name in LEARNING),
     ("fixed", {"shares": SHARES}),
     ("thompson", {"alpha": 0.001, "beta": 0.001}),
@@ -29,7 +29,7 @@ VARIATIONS: tuple[tuple[str, Mapping[str, object]], ...] = (
     ("kl_ucb", {"c": 3.0}),
     ("epsilon_greedy", {"epsilon": 0.0}),
 )
-NAMED = [f"{name} {dict(parameters) or ''}".strip() for name, parameters in VARIATIONS]
+NAMED = [f"{name} {dict(parameters) or ''}".strip() for name, parameters in SETTINGS]
 
 EXTREMES: dict[str, list[tuple[float, float]]] = {
     "no pulls": [(0, 0)] * 3,
@@ -48,8 +48,8 @@ EXTREMES: dict[str, list[tuple[float, float]]] = {
 }
 
 
-def policy_for(variation: int, n_arms: int) -> Policy:
-    name, parameters = VARIATIONS[variation]
+def policy_for(setting: int, n_arms: int) -> Policy:
+    name, parameters = SETTINGS[setting]
     if name == "fixed":
         parameters = {"shares": (*SHARES, *SHARES)[:n_arms]}
     return make_policy(name, parameters)
@@ -68,7 +68,7 @@ def require_an_allocation(propensities: FloatArray, n_arms: int) -> None:
     assert propensities.sum() == pytest.approx(1.0, abs=1e-9)
 
 
-every_policy = pytest.mark.parametrize("variation", range(len(VARIATIONS)), ids=NAMED)
+every_policy = pytest.mark.parametrize("setting", range(len(SETTINGS)), ids=NAMED)
 
 # Pulls over all magnitudes, and successes up to more than the pulls, as late decisions make them.
 arms = st.tuples(
@@ -81,10 +81,10 @@ common = settings(max_examples=60, deadline=None, derandomize=True)
 
 @every_policy
 @pytest.mark.parametrize("case", EXTREMES)
-def test_extremes_have_an_allocation(variation: int, case: str) -> None:
+def test_extremes_have_an_allocation(setting: int, case: str) -> None:
     seen = evidence(EXTREMES[case])
 
-    propensities = policy_for(variation, seen.n_arms).propensities(seen)
+    propensities = policy_for(setting, seen.n_arms).propensities(seen)
 
     require_an_allocation(propensities, seen.n_arms)
     assert sum(integer_weights(with_floor(propensities, FLOOR))) == 2**32
@@ -93,15 +93,15 @@ def test_extremes_have_an_allocation(variation: int, case: str) -> None:
 @every_policy
 @common
 @given(seen=experiments)
-def test_propensities_sum_to_one(variation: int, seen: ArmEvidence) -> None:
-    require_an_allocation(policy_for(variation, seen.n_arms).propensities(seen), seen.n_arms)
+def test_propensities_sum_to_one(setting: int, seen: ArmEvidence) -> None:
+    require_an_allocation(policy_for(setting, seen.n_arms).propensities(seen), seen.n_arms)
 
 
 @every_policy
 @common
 @given(seen=experiments)
-def test_no_propensity_is_below_the_floor(variation: int, seen: ArmEvidence) -> None:
-    propensities = with_floor(policy_for(variation, seen.n_arms).propensities(seen), FLOOR)
+def test_no_propensity_is_below_the_floor(setting: int, seen: ArmEvidence) -> None:
+    propensities = with_floor(policy_for(setting, seen.n_arms).propensities(seen), FLOOR)
 
     assert (propensities >= min(FLOOR, 0.2 / seen.n_arms)).all()
     require_an_allocation(propensities, seen.n_arms)
@@ -111,12 +111,12 @@ def test_no_propensity_is_below_the_floor(variation: int, seen: ArmEvidence) -> 
 @common
 @given(seen=experiments, data=st.data())
 def test_relabelling_arms_relabels_propensities(
-    variation: int, seen: ArmEvidence, data: st.DataObject
+    setting: int, seen: ArmEvidence, data: st.DataObject
 ) -> None:
     order = np.array(data.draw(st.permutations(range(seen.n_arms))))
-    policy = policy_for(variation, seen.n_arms)
+    policy = policy_for(setting, seen.n_arms)
     relabelled = policy
-    if VARIATIONS[variation][0] == "fixed":
+    if SETTINGS[setting][0] == "fixed":
         shares = np.array((*SHARES, *SHARES)[: seen.n_arms])[order]
         relabelled = make_policy("fixed", {"shares": shares.tolist()})
 
@@ -129,10 +129,8 @@ def test_relabelling_arms_relabels_propensities(
 @every_policy
 @common
 @given(seen=experiments)
-def test_asking_twice_changes_neither_answer_nor_evidence(
-    variation: int, seen: ArmEvidence
-) -> None:
-    policy, kept = policy_for(variation, seen.n_arms), copy.deepcopy(seen)
+def test_asking_twice_changes_neither_answer_nor_evidence(setting: int, seen: ArmEvidence) -> None:
+    policy, kept = policy_for(setting, seen.n_arms), copy.deepcopy(seen)
 
     first = policy.propensities(seen)
     second = policy.propensities(seen)
