@@ -99,7 +99,11 @@ class Supervisor:
         failures = 0
         while not end.is_set():
             started = time.perf_counter()
-            code = await self._run_once(child, end)
+            try:
+                code = await self._run_once(child, end)
+            except OSError as error:  # No memory or no process left: there will be some again.
+                _log.error("child_not_started", child=child.name, error=str(error))
+                code = None
             if end.is_set():
                 return
             ran_seconds = time.perf_counter() - started
