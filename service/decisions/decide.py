@@ -228,11 +228,12 @@ class Decisions:
                 decisions[i] = _fallback(decisions[i])
             self.metrics.fell_back("redis", len(asked))
             return set()
+        codec = self.codec()
         replayed = set()
         for i, value in zip(asked, earlier, strict=True):
             if value is not None:
                 replayed.add(i)
-                decisions[i] = _replayed(decisions[i], value)
+                decisions[i] = _replayed(decisions[i], value, codec)
         if replayed:
             self.metrics.replayed(len(replayed))
         return replayed
@@ -256,7 +257,7 @@ def _fallback(decision: Decision) -> Decision:
     return replace(decision, source=int(Source.fallback))
 
 
-def _replayed(candidate: Decision, value: bytes) -> Decision:
+def _replayed(candidate: Decision, value: bytes, codec: TokenCodec) -> Decision:
     """Return the first answer to the candidate's send, from its 20 bytes."""
     try:
         replay = unpack_replay(value)
@@ -270,6 +271,7 @@ def _replayed(candidate: Decision, value: bytes) -> Decision:
         source=replay.source,
         holdout=replay.holdout,
         version=replay.version,
-        key_id=replay.key_id,
+        # Signed anew where its key is gone, or not here yet: better another id than no answer.
+        key_id=replay.key_id if codec.can_sign(replay.key_id) else candidate.key_id,
         decided_at_ms=replay.decided_at_ms,
     )

@@ -53,6 +53,10 @@ class TokenCodec:
         self._secrets = dict(secrets)
         self.signing_id = signing_id
 
+    def can_sign(self, key_id: int) -> bool:
+        """Whether the key is held."""
+        return key_id in self._secrets
+
     def encode(self, decision: Decision) -> str:
         """Return the decision's id; `KeyError` when its signing key is not held."""
         age = decision.decided_at_ms - EPOCH_MS

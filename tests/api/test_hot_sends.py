@@ -11,6 +11,7 @@ import pytest
 
 from service.domain.decision import Decision
 from service.domain.experiment import Variant
+from service.domain.token import TokenCodec
 from service.store.memory_redis import MemoryReplays
 from tests.hot_rig import HotRig
 
@@ -80,6 +81,18 @@ async def test_a_template_can_ask_for_the_bare_variant(client: httpx.AsyncClient
 )  # fmt: skip
 async def test_a_bad_query_answers_422(client: httpx.AsyncClient, query: str) -> None:
     assert (await client.get(f"/choose?{query}")).status_code == 422
+
+
+async def test_a_replay_whose_key_is_gone_is_signed_anew(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    first = await choose(client)
+    rig.codec = TokenCodec({2: b"j" * 32}, 2)
+
+    second = await choose(client)
+
+    assert second == {**first, "replayed": True, "decision_id": second["decision_id"]}
+    assert rig.codec.decode(second["decision_id"]) is not None
 
 
 async def test_a_batch_answers_in_the_units_order(rig: HotRig, client: httpx.AsyncClient) -> None:
