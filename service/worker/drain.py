@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from service.domain.clock import HOUR_MS, SECOND_MS, Clock
 from service.domain.decision import Decision
 from service.domain.reward import Reward
@@ -39,9 +41,7 @@ class Drain:
         """
         segments = self._reader.segments()
         try:
-            committed = 0
-            for segment in segments:
-                committed += await self._advance(segment)
+            committed = await self._advance_all(segments)
         except LedgerUnavailableError:
             self._metrics.ledger_failed()
             self._note_ledger(is_there=False)
@@ -49,6 +49,21 @@ class Drain:
         if committed:
             self._note_ledger(is_there=True)
         self._forget_gone({segment.name for segment in segments})
+        return committed
+
+    async def _advance_all(self, segments: Sequence[Segment]) -> int:
+        """Advance every segment; one that cannot be read never stops the others."""
+        committed = 0
+        failure: Exception | None = None
+        for segment in segments:
+            try:
+                committed += await self._advance(segment)
+            except LedgerUnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001  A bad sector, a full quarantine, a bug.
+                failure = failure or error
+        if failure is not None and not committed:
+            raise failure  # Said, and waited for, once there is nothing else to do.
         return committed
 
     def measure(self) -> None:

@@ -12,7 +12,7 @@ from service.domain.reward import Reward
 from service.errors import LedgerUnavailableError, PoisonRecordError
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_redis import MemoryOutbox
-from service.store.records import LedgerOutcome, OutboxPosition
+from service.store.records import Chunk, LedgerOutcome, OutboxPosition, Segment
 from service.worker.drain import BATCH_MAX, Drain
 from tests.worker_rig import Rig
 
@@ -163,3 +163,29 @@ async def test_differing_answers_of_one_key_are_counted(drained: Drained) -> Non
 
     assert drained.metric("conflicting_answers_total") == 1
     assert await drained.pulls() == 1
+
+
+class BadSector(MemoryOutbox):
+    """An outbox whose first segment cannot be read."""
+
+    def segments(self) -> list[Segment]:
+        """Return the unreadable segment and the sound one."""
+        return [Segment("bad", is_closed=True, modified_at_ms=0), *super().segments()]
+
+    def read(self, segment: Segment, offset: int, count: int) -> Chunk:
+        """Read, or fail as a disk does."""
+        if segment.name == "bad":
+            raise OSError("input/output error")
+        return super().read(segment, offset, count)
+
+
+async def test_a_segment_that_cannot_be_read_does_not_stop_the_others(drained: Drained) -> None:
+    drained.outbox = BadSector()
+    await drained.fill(10)
+    drain = drained.drain()
+
+    assert await drain.turn() == 10
+
+    assert await drained.pulls() == 10
+    with pytest.raises(OSError, match="input/output"):
+        await drain.turn()
