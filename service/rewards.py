@@ -200,8 +200,10 @@ class Rewards:
         await self._settle(batch[middle:])
 
     async def _write(self, rewards: list[Reward]) -> Sequence[RewardStatus]:
-        """Commit to the ledger, or, while SQL is down, to the synced outbox."""
-        if self.clock.now_ms() >= self._ledger_paused_until_ms:
+        """Commit to the ledger, or, while SQL is down or behind, to the synced outbox."""
+        now_ms = self.clock.now_ms()
+        waited_ms = now_ms - rewards[0].received_at_ms
+        if waited_ms <= REWARD_SQL_DEADLINE_MS and now_ms >= self._ledger_paused_until_ms:
             try:
                 return await self._commit(rewards)
             except (LedgerUnavailableError, TimeoutError):

@@ -14,7 +14,7 @@ import pytest
 from service.domain.clock import DAY_MS
 from service.domain.experiment import ExperimentState, RewardSpec
 from service.domain.reward import Reward, RewardStatus
-from tests.hot_rig import NOW_MS, HotRig
+from tests.hot_rig import NOW_MS, HandClock, HotRig, LedgerThatFails
 
 SEND = {"experiment": "autumn", "unit": "u", "occasion": "o"}
 
@@ -236,3 +236,29 @@ async def test_a_batch_says_which_rewards_are_late_or_queued(
     answer = await client.post("/reward/batch", json={"rewards": items})
 
     assert [result["status"] for result in answer.json()["results"]] == ["late", "queued"]
+
+
+class SlowLedger(LedgerThatFails):
+    """A ledger that takes 1.5 seconds of the rig's clock for every transaction."""
+
+    clock: HandClock
+
+    async def append(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  Whatever the port says.
+        """Append, slowly."""
+        self.clock.at_ms += 1_500
+        return await super().append(*args, **kwargs)
+
+
+async def test_rewards_that_waited_too_long_for_their_turn_are_queued() -> None:
+    ledger = SlowLedger()
+    rig = HotRig(ledger=ledger)
+    ledger.clock = rig.clock
+    rig.experiment()
+    async with rig.client() as client:
+        decision_id = (await client.post("/choose", json=SEND)).json()["decision_id"]
+        wish = {"decision_id": decision_id}
+        body = {"rewards": [{**wish, "event_id": str(i)} for i in range(1_600)]}
+        answer = await client.post("/reward/batch", json=body)
+
+    found = Counter(result["status"] for result in answer.json()["results"])
+    assert found == {"accepted": 1_000, "queued": 600}
