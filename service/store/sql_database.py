@@ -93,18 +93,29 @@ class SqlDatabase:
         # A server that is frozen rather than gone answers no statement timeout of its own.
         deadline = PATIENT_SECONDS if is_patient else self._timeout_seconds
         loop = asyncio.get_running_loop()
+        lines: list[sql_engines.Line] = []
         try:
             async with asyncio.timeout(deadline):
                 return await loop.run_in_executor(
-                    threads, partial(self._transaction, engine, work, is_patient)
+                    threads, partial(self._transaction, engine, work, is_patient, lines)
                 )
         except TimeoutError as error:
+            for line in lines:  # Else its thread would wait there for nobody, perhaps for hours.
+                sql_engines.cut(line)
             raise LedgerUnavailableError("SQL is unavailable: it took too long") from error
 
-    def _transaction(self, engine: Engine, work: Callable[[Connection], T], is_patient: bool) -> T:
+    def _transaction(
+        self,
+        engine: Engine,
+        work: Callable[[Connection], T],
+        is_patient: bool,
+        lines: list[sql_engines.Line],
+    ) -> T:
         with translated_errors(), engine.begin() as connection:
-            if is_patient and not self.is_sqlite:
-                sql_engines.allow_seconds(connection, PATIENT_SECONDS)
+            if not self.is_sqlite:
+                lines.append(sql_engines.line_of(connection))
+                if is_patient:
+                    sql_engines.allow_seconds(connection, PATIENT_SECONDS)
             return work(connection)
 
     async def migrate(self) -> None:

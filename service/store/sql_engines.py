@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
 import time
-from typing import cast
+from contextlib import suppress
+from typing import TypeAlias, cast
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 # SQLite's own busy handler backs off to 100 ms and starves behind a busy drain; we ask often.
@@ -15,6 +19,8 @@ _CACHE_KIB = 65_536
 # 32 MB: with random keys, pages are written again and again before they need to go home.
 _CHECKPOINT_PAGES = 8_000
 _CONNECT_SECONDS_MAX = 2
+
+Line: TypeAlias = psycopg.Connection[tuple[object, ...]]
 
 
 def sqlite_engines(url: URL, timeout_seconds: float, readers: int) -> tuple[Engine, Engine]:
@@ -91,3 +97,17 @@ def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tupl
 def allow_seconds(connection: Connection, seconds: float) -> None:
     """Let the statements of this PostgreSQL transaction take longer than usual."""
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+
+
+def line_of(connection: Connection) -> Line:
+    """Return the driver's connection to PostgreSQL."""
+    return cast(Line, connection.connection.driver_connection)
+
+
+def cut(line: Line) -> None:
+    """End a conversation, from any thread: the one that waits for the answer gets an error.
+
+    Should the answer have come just now, whoever uses the connection next finds it lost.
+    """
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(line.fileno())) as ours:
+        ours.shutdown(socket.SHUT_RDWR)

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from service.errors import LedgerUnavailableError, PoisonRecordError
-from service.store.sql_database import SqlDatabase, normalised_url
+from service.store.sql_database import WRITERS, SqlDatabase, normalised_url
 from service.store.sql_ledger import SqlLedger
 from tests.sql_stores import decision, opened, reward, url_of
 
@@ -173,3 +173,23 @@ async def test_a_frozen_backend_ends_in_unavailability(fresh_postgres_url: str) 
             os.kill(frozen, signal.SIGCONT)
 
         assert await hasty.is_reachable()
+
+
+async def test_frozen_backends_hold_no_thread_once_they_are_late(fresh_postgres_url: str) -> None:
+    frozen: set[int] = set()
+
+    def freeze(connection: Connection) -> None:
+        pid = int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+        frozen.add(pid)
+        os.kill(pid, signal.SIGSTOP)
+        connection.exec_driver_sql("SELECT 1")
+
+    async with opened(fresh_postgres_url, timeout_seconds=0.5) as hasty:
+        try:
+            for _ in range(WRITERS + 1):
+                with pytest.raises(LedgerUnavailableError, match="too long"):
+                    await hasty.write(freeze)
+            assert len(frozen) == WRITERS + 1
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
