@@ -25,6 +25,8 @@ def machine() -> dict[str, str]:
         "CPU": model[1] if model else platform.machine(),
         "cores": str(os.cpu_count()),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
+        # Above a few tenths somebody else was at work, and absolute figures mean little.
+        "load before": f"{os.getloadavg()[0]:.2f}",
         "kernel": f"{platform.system()} {platform.release()}",
     }
 
