@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec import Struct
 
-from service.decisions import BATCH_MAX, SOURCE_NAMES, Decisions, Settled, Wish
+from service.decisions import BATCH_MAX, SOURCE_NAMES, Decisions, Settled
 from service.domain.decision import Decision, send_bytes
 from service.domain.serving import ServingTable
 
@@ -69,7 +69,7 @@ class Bulk:
         send = send_bytes(unit, occasion)
         pick = table.assigner.pick(unit, send)
         key = table.assigner.key(send)
-        return self._decisions.decision(table, Wish(unit), occasion, key, pick)
+        return self._decisions.decision(table, pick, (key, unit, occasion, None, None))
 
     async def _finish(self, table: ServingTable, pending: deque[asyncio.Task[Settled]]) -> Slice:
         settled = await pending[0]

@@ -143,6 +143,7 @@ def decision(unit: int, *, experiment: int = 7, variant: int = 0, hours: int = 0
         decided_at_ms=START_MS + hours * HOUR_MS + unit,
         unit=name,
         occasion="spring",
+        eligible=(0, 2) if unit % 3 == 0 else None,
     )
 
 

@@ -12,7 +12,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.decisions.wish import Wish, picked
+from service.decisions.wish import Eligible, Wish, picked
 from service.domain.assignment import Pick
 from service.domain.clock import Clock
 from service.domain.decision import Decision, Source, replay_of, send_bytes, unpack_replay
@@ -31,10 +31,14 @@ from service.store.ports import Ledger, Outbox, ReplayMemory
 
 BATCH_MAX = 500  # Decisions settled at once: one script call, one append.
 # Turns of the loop that may wait for Redis together; later choices gather into larger batches.
-BATCHES_IN_FLIGHT_MAX = 4
+BATCHES_IN_FLIGHT_MAX = 2
 SOURCE_NAMES = tuple(source.name for source in Source)
 
 _log = structlog.get_logger(__name__)
+
+
+# What a decision is about: key, unit, occasion, context, eligible indices.
+Send = tuple[bytes, str, str, bytes | None, Eligible]
 
 
 class Answer(Struct, frozen=True, gc=False):
@@ -118,13 +122,13 @@ class Decisions:
         """Build the whole candidate answer before anybody is asked."""
         occasion = self._occasion(wish)
         send = send_bytes(wish.unit, occasion)
-        pick = picked(table, wish, send)
-        return self.decision(table, wish, occasion, table.assigner.key(send), pick)
+        pick, eligible = picked(table, wish, send)
+        key = table.assigner.key(send)
+        return self.decision(table, pick, (key, wish.unit, occasion, wish.context, eligible))
 
-    def decision(
-        self, table: ServingTable, wish: Wish, occasion: str, key: bytes, pick: Pick
-    ) -> Decision:
+    def decision(self, table: ServingTable, pick: Pick, send: Send) -> Decision:
         """Record a pick as a decision of now."""
+        key, unit, occasion, context, eligible = send
         allocation = table.allocation
         return Decision(
             key,
@@ -137,9 +141,10 @@ class Decisions:
             allocation.version,
             self.codec().signing_id,
             self.clock.now_ms(),
-            wish.unit,
+            unit,
             occasion,
-            wish.context,
+            context,
+            eligible,
         )
 
     def _occasion(self, wish: Wish) -> str:
@@ -224,10 +229,8 @@ class Decisions:
         try:
             earlier = await self.replays.remember(keys, values, self.clock.now_ms())
         except RedisUnavailableError:
-            for i in asked:
-                decisions[i] = _fallback(decisions[i])
             self.metrics.fell_back("redis", len(asked))
-            return set()
+            return _fall_back(decisions, asked)
         codec = self.codec()
         replayed = set()
         for i, value in zip(asked, earlier, strict=True):
@@ -248,6 +251,20 @@ class Decisions:
                 await self.ledger.append(decisions, [])
             except LedgerUnavailableError as error:
                 raise OutboxUnavailableError("decisions cannot be recorded now") from error
+
+
+def _fall_back(decisions: list[Decision], asked: Sequence[int]) -> set[int]:
+    """Answer without Redis; within a batch at least, equal sends get one answer."""
+    firsts: dict[bytes, Decision] = {}
+    repeated = set()
+    for i in asked:
+        first = firsts.get(decisions[i].key)
+        if first is None:
+            first = firsts[decisions[i].key] = _fallback(decisions[i])
+        else:
+            repeated.add(i)
+        decisions[i] = first
+    return repeated
 
 
 def _fallback(decision: Decision) -> Decision:

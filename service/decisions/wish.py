@@ -32,22 +32,25 @@ def check_wish(wish: Wish) -> None:
         raise InvalidInputError(f"an occasion must not start with {NONCE_MARK}")
 
 
-def picked(table: ServingTable, wish: Wish, send: bytes) -> Pick:
-    """Return the pick a wish gets, or raise why it gets none."""
+Eligible = tuple[int, ...] | None  # Indices in order; None when every variant was.
+
+
+def picked(table: ServingTable, wish: Wish, send: bytes) -> tuple[Pick, Eligible]:
+    """Return the pick a wish gets and what it was chosen among, or raise why it gets none."""
     if wish.force is not None:
-        return _forced(table, wish.force)
+        return _forced(table, wish.force), None
     if wish.eligible is None:
-        return table.assigner.pick(wish.unit, send)
+        return table.assigner.pick(wish.unit, send), None
     indices = _indices(table, wish.eligible)
     pick = table.assigner.pick_among(wish.unit, send, indices)
     if pick is None:
         raise NoEligibleVariantError("none of the eligible variants is active")
-    return pick
+    return pick, indices
 
 
-def _indices(table: ServingTable, variants: Collection[str]) -> list[int]:
-    found = [table.assigner.index_of(variant) for variant in variants]
-    indices = [index for index in found if index is not None]
+def _indices(table: ServingTable, variants: Collection[str]) -> tuple[int, ...]:
+    found = {table.assigner.index_of(variant) for variant in variants}
+    indices = tuple(sorted(index for index in found if index is not None))
     if len(indices) < len(found):
         raise VariantNotFoundError("the experiment has no such variant")
     return indices

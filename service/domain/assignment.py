@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from service.domain.allocation import Allocation
-from service.domain.decision import Source, key_prefix, send_bytes
+from service.domain.decision import Source, key_prefix
 from service.domain.experiment import ExperimentState, HoldoutKind, VariantState
 
 _POINT_BITS = 64
@@ -125,8 +125,3 @@ class Assigner:
 
     def _point(self, send: bytes) -> int:
         return int.from_bytes(blake2b(self._salt + send, digest_size=8).digest(), "big")
-
-
-def replayed_pick(allocation: Allocation, unit: str, occasion: str) -> Pick:
-    """Explain a past decision: the same record, unit and occasion give the same pick."""
-    return Assigner(allocation).pick(unit, send_bytes(unit, occasion))

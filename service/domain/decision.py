@@ -29,7 +29,9 @@ COUNTED_SOURCES = (Source.policy, Source.fallback)
 class Decision(Struct, frozen=True, array_like=True, tag=1, gc=False):
     """A recorded answer, as it travels in the outbox and stands in the ledger.
 
-    `key` is the 128-bit decision key, `variant` an index, `context` the caller's JSON or None.
+    `key` is the 128-bit decision key, `variant` an index, `context` the caller's JSON or None,
+    `eligible` the indices the caller allowed or None for all: with the allocation of `version`,
+    unit and occasion they are all that the answer depends on.
     """
 
     key: bytes
@@ -45,6 +47,7 @@ class Decision(Struct, frozen=True, array_like=True, tag=1, gc=False):
     unit: str
     occasion: str
     context: bytes | None = None
+    eligible: tuple[int, ...] | None = None
 
     @property
     def is_counted(self) -> bool:

@@ -15,7 +15,7 @@ Row = Sequence[Any]
 
 DECISION_COLUMNS = (
     "key, tenant, experiment, variant, propensity, source, holdout, counted, version, key_id,"
-    " decided_at_ms, unit, occasion, context"
+    " decided_at_ms, unit, occasion, context, eligible"
 )
 REWARD_COLUMNS = (
     "key, event, event_id, tenant, experiment, variant, decided_at_ms, value_micros, status,"
@@ -28,6 +28,7 @@ EVIDENCE_COLUMNS = (
 BUCKET_COLUMNS = EVIDENCE_COLUMNS.removesuffix(", revision")
 
 _encoder = msgspec.json.Encoder()
+_eligible_decoder = msgspec.json.Decoder(tuple[int, ...])
 _events_decoder = msgspec.json.Decoder(dict[str, int])
 _delays_decoder = msgspec.json.Decoder(dict[int, int])
 
@@ -60,6 +61,7 @@ def decision_values(decision: Decision) -> tuple[Any, ...]:
         decision.unit,
         decision.occasion,
         None if context is None else context.decode(),
+        None if decision.eligible is None else json_text(decision.eligible),
     )
 
 
@@ -80,6 +82,7 @@ def decision_of(row: Row) -> Decision:
         unit=row[11],
         occasion=row[12],
         context=None if context is None else context.encode(),
+        eligible=None if row[14] is None else _eligible_decoder.decode(row[14]),
     )
 
 

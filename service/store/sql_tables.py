@@ -112,6 +112,7 @@ def _decision_columns(*, is_key: bool) -> list[Column[object]]:
         Column("unit", Text, nullable=False),
         Column("occasion", Text, nullable=False),
         Column("context", Text, nullable=True),
+        Column("eligible", Text, nullable=True),  # JSON indices; null when all were.
     ]
 
 

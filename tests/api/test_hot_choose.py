@@ -189,6 +189,16 @@ async def test_eligibility_is_kept_and_in_the_propensity(client: httpx.AsyncClie
     assert answer["propensity"] == 0.5
 
 
+async def test_what_a_choice_was_made_among_is_recorded(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    await choose(client, eligible=["c", "b"])
+    await choose(client, unit="v")
+    await choose(client, unit="w", eligible=["c"], force="c")
+
+    assert [decision.eligible for decision in recorded(rig)] == [(1, 2), None, None]
+
+
 async def test_no_active_eligible_variant_answers_409(
     rig: HotRig, client: httpx.AsyncClient
 ) -> None:

@@ -163,3 +163,14 @@ async def test_many_sends_at_once_do_not_crowd_out_one_another_at_redis() -> Non
     assert {answer.status_code for answer in answers} == {200}
     assert isinstance(rig.replays, CrowdCounter)
     assert 1 < rig.replays.waiting_max <= 4
+
+
+async def test_equal_sends_of_one_turn_get_one_answer_without_redis_too(
+    rig: HotRig, client: httpx.AsyncClient
+) -> None:
+    rig.replays.is_down = True
+    body = {"experiment": "autumn", "occasion": "o", "units": ["u", "v", "u"]}
+    first, _, again = (await client.post("/choose/batch", json=body)).json()["decisions"]
+
+    assert first["source"] == "fallback"
+    assert again == {**first, "replayed": True}

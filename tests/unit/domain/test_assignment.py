@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from service.domain.allocation import WEIGHT_SUM, Allocation, allocation_of
-from service.domain.assignment import Assigner, Pick, replayed_pick
+from service.domain.assignment import Assigner, Pick
 from service.domain.decision import Source, decision_key, send_bytes
 from service.domain.experiment import (
     Experiment,
@@ -174,13 +174,6 @@ def test_the_key_is_the_one_that_anybody_can_compute() -> None:
 
     assert key == decision_key(1, 7, "u", "o")
     assert len(key) == 16
-
-
-def test_a_past_decision_can_be_explained_from_its_record() -> None:
-    allocation = Case().allocation()
-    pick = Assigner(allocation).pick("u", send_bytes("u", "o"))
-
-    assert replayed_pick(allocation, "u", "o") == pick
 
 
 def test_eligible_variants_that_the_policy_gives_nothing_share_alike() -> None:

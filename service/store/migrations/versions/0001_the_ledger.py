@@ -134,6 +134,7 @@ def _create_decisions() -> None:
         sa.Column("unit", sa.Text(), nullable=False),
         sa.Column("occasion", sa.Text(), nullable=False),
         sa.Column("context", sa.Text(), nullable=True),
+        sa.Column("eligible", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_decisions")),
     )
     op.create_index(op.f("ix_decisions_decided_at_ms_key"), "decisions", ["decided_at_ms", "key"])
@@ -162,6 +163,7 @@ def _create_conflicting_decisions() -> None:
         sa.Column("unit", sa.Text(), nullable=False),
         sa.Column("occasion", sa.Text(), nullable=False),
         sa.Column("context", sa.Text(), nullable=True),
+        sa.Column("eligible", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("serial", name=op.f("pk_conflicting_decisions")),
         sa.UniqueConstraint(
             "key",
