@@ -115,7 +115,9 @@ class Decisions:
         if table is None:
             table = await self.tables.find(tenant, experiment_id)
         if table.allocation.state is ExperimentState.DRAFT:
-            raise ExperimentNotStartedError("the experiment is a draft; set its state to running")
+            raise ExperimentNotStartedError(
+                "the experiment is a draft; resume it or set its state to running"
+            )
         return table
 
     def candidate(self, table: ServingTable, wish: Wish) -> Decision:

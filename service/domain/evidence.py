@@ -18,7 +18,6 @@ DELAY_EDGES_MS = (
     *(hours * HOUR_MS for hours in (1, 2, 4, 8, 16)),
     *(days * DAY_MS for days in (1, 2, 3, 5, 7, 10, 14, 21, 30, 60, 90)),
 )
-DELAY_BINS = len(DELAY_EDGES_MS) + 1
 
 K = TypeVar("K", str, int)
 
@@ -42,13 +41,6 @@ class Bucket(Struct):
     value_micros_squared: int = 0
     events: dict[str, int] = {}
     delays: dict[int, int] = {}  # bin of DELAY_EDGES_MS -> first conversions
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was counted."""
-        return not (
-            self.pulls or self.conversions or self.value_micros or any(self.events.values())
-        )
 
 
 class Standing(Struct, frozen=True):

@@ -63,13 +63,16 @@ def split_p_value(decisions: list[dict[str, Any]]) -> float:
     """Return the p-value of the split test: Z'V^-Z against chi-square with K - 1 degrees."""
     vector_of = vectors(decisions)
     total, covariance = np.zeros(len(NAMES)), np.zeros((len(NAMES), len(NAMES)))
+    used = 0
     for decision in decisions:
         e = vector_of[decision["allocation_version"], decision["holdout"]]
         if np.isnan(e).any():  # A version so short-lived that a variant never came up.
             continue
+        used += 1
         total[NAMES.index(decision["variant"])] += 1
         total -= e
         covariance += np.diag(e) - np.outer(e, e)
+    assert used >= 0.99 * len(decisions)
     statistic = total @ np.linalg.pinv(covariance) @ total
     return float(stats.chi2.sf(statistic, len(NAMES) - 1))
 
