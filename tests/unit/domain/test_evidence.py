@@ -116,12 +116,6 @@ def test_buckets_of_different_rows_share_no_dictionary() -> None:
     assert one.events is not added(one, other).events
 
 
-def test_a_bucket_is_empty_until_something_counts() -> None:
-    assert Bucket(key=KEY).is_empty
-    assert not Bucket(key=KEY, pulls=1).is_empty
-    assert not Bucket(key=KEY, events={"visit": 1}).is_empty
-
-
 COUNTS = st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), max_size=3)
 DELAYS = st.dictionaries(st.integers(0, 5), st.integers(0, 9), max_size=3)
 BUCKETS = st.builds(
