@@ -11,8 +11,10 @@ import structlog
 
 from service.api.errors import FAILED, problem_of, problem_of_status
 from service.api.hot_http import (
+    JSON,
     PROBLEM,
     TEXT,
+    UNCACHED,
     ClientGoneError,
     HttpError,
     Receive,
@@ -79,26 +81,16 @@ class HotRoutes:
     async def choose(self, scope: Scope, receive: Receive) -> Response:
         """POST /choose."""
         request = decoded(_choose, await read_json(scope, receive, BODY_BYTES_MAX))
-        return Response(200, _encode(_answered(await self._answer(request))))
+        answer = await self._decisions.choose(self._tenant, request.experiment, _wish(request))
+        return Response(200, _encode(_answered(answer)))
 
     async def choose_by_query(self, scope: Scope, _receive: Receive) -> Response:
         """GET /choose: the same for e-mail templates, as JSON or as the variant's bare id."""
         request, is_text = _query(scope["query_string"])
-        answer = await self._answer(request)
+        answer = await self._decisions.choose(self._tenant, request.experiment, _wish(request))
         if is_text:
-            return Response(200, answer.variant_id.encode(), TEXT)
-        return Response(200, _encode(_answered(answer)))
-
-    async def _answer(self, request: ChooseRequest) -> Answer:
-        wish = Wish(
-            request.unit,
-            request.occasion,
-            request.eligible,
-            _context(request.context),
-            request.force,
-        )
-        check_wish(wish)
-        return await self._decisions.choose(self._tenant, request.experiment, wish)
+            return Response(200, answer.variant_id.encode(), TEXT, UNCACHED)
+        return Response(200, _encode(_answered(answer)), JSON, UNCACHED)
 
     async def choose_batch(self, scope: Scope, receive: Receive) -> Response:
         """POST /choose/batch."""
@@ -163,38 +155,50 @@ class HotDispatcher:
             await self._inner(scope, receive, send)
             return
         started = perf_counter()
+        handler = by_method.get(scope["method"])
         try:
-            response = await _answer(by_method, scope, receive)
+            response = await handler(scope, receive) if handler else _wrong_method(by_method)
         except ClientGoneError:
             return
+        except Exception as error:  # noqa: BLE001  The caller gets a problem, whatever it was.
+            response = _failure(error, scope)
         await respond(send, response)
         self._metrics.requested(scope["path"], response.status, perf_counter() - started)
 
 
-async def _answer(by_method: dict[str, Handler], scope: Scope, receive: Receive) -> Response:
-    handler = by_method.get(scope["method"])
-    if handler is None:
-        allowed = ", ".join(sorted(by_method))
-        return problem_response(
-            405,
-            "method-not-allowed",
-            "Method not allowed",
-            f"use {allowed}",
-            (b"allow", allowed.encode()),
-        )
-    try:
-        return await handler(scope, receive)
-    except HttpError as error:
+def _wrong_method(by_method: dict[str, Handler]) -> Response:
+    allowed = ", ".join(sorted(by_method))
+    return problem_response(
+        405,
+        "method-not-allowed",
+        "Method not allowed",
+        f"use {allowed}",
+        (b"allow", allowed.encode()),
+    )
+
+
+def _failure(error: Exception, scope: Scope) -> Response:
+    """Return what the caller is told; only what nobody foresaw is logged."""
+    if isinstance(error, HttpError):
         return error.response
-    except ServiceError as error:
+    if isinstance(error, ServiceError):
         status, body = problem_of(error)
         retry = ((b"retry-after", b"1"),) if isinstance(error, UnavailableError) else ()
         return Response(status, body, PROBLEM, retry)
-    except ClientGoneError:
-        raise
-    except Exception:  # noqa: BLE001  The caller gets a problem, operators the traceback.
-        _log.exception("hot_route_failed", path=scope["path"])
-        return Response(500, problem_of_status(500, FAILED), PROBLEM)
+    _log.error("hot_route_failed", path=scope["path"], exc_info=error)
+    return Response(500, problem_of_status(500, FAILED), PROBLEM)
+
+
+def _wish(request: ChooseRequest) -> Wish:
+    wish = Wish(
+        request.unit,
+        request.occasion,
+        request.eligible,
+        _context(request.context),
+        request.force,
+    )
+    check_wish(wish)
+    return wish
 
 
 def _answered(answer: Answer) -> ChooseResponse:

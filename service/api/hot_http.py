@@ -11,17 +11,19 @@ from service.api.errors import problem
 from service.errors import InvalidInputError
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 TEXT = b"text/plain; charset=utf-8"
+UNCACHED = ((b"cache-control", b"no-store"),)  # For GET; nobody may cache a POST.
 
 
 class Response(NamedTuple):
-    """A whole response; hot answers are never streamed and never cached."""
+    """A whole response; hot answers are never streamed."""
 
     status: int
     body: bytes
@@ -62,25 +64,27 @@ async def read_json(scope: Scope, receive: Receive, bytes_max: int) -> bytes:
                 415, "unsupported-media-type", "Unsupported media type", "send application/json"
             )
         )
-    return await _read(receive, bytes_max)
-
-
-async def _read(receive: Receive, bytes_max: int) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
-    size = len(body)
     if message.get("more_body"):
-        parts = [body]
-        while message.get("more_body") and size <= bytes_max:
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        body = b"".join(parts)
-    if size > bytes_max:  # Without a length, even one part may be too much.
+        message, body = await _rest(receive, body, bytes_max)
+    if len(body) > bytes_max:  # Without a length, even one part may be too much.
         raise HttpError(_too_large(bytes_max))
     if message["type"] == "http.disconnect":
         raise ClientGoneError
     return body
+
+
+async def _rest(receive: Receive, body: bytes, bytes_max: int) -> tuple[Message, bytes]:
+    """Return the last message and the body, read until it ends or is too large."""
+    message: Message = {"more_body": True}
+    parts = [body]
+    size = len(body)
+    while message.get("more_body") and size <= bytes_max:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+    return message, b"".join(parts)
 
 
 def _too_large(bytes_max: int) -> Response:
@@ -116,7 +120,6 @@ async def respond(send: Send, response: Response) -> None:
             "headers": [
                 (b"content-type", response.content_type),
                 (b"content-length", b"%d" % len(response.body)),
-                (b"cache-control", b"no-store"),
                 *response.headers,
             ],
         }

@@ -2,17 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 BACKLOG = 2_048
 KEEP_ALIVE_SECONDS = 75  # Longer than load balancers keep idle connections: 60 s, mostly.
 END_SECONDS = 8  # For requests under way.
 # Whatever stands after the start stays: collections that look at it cost 29 ms instead of 3.
 GC_THRESHOLDS = (50_000, 50, 100)
+
+
+class _Corked:
+    """A transport that joins what one turn of the loop writes.
+
+    uvicorn writes the head and the body of an answer apart; together they cost one system call
+    and one packet instead of two.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Write soon."""
+        if not self._parts:
+            self._call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Write what is there, then close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> object:
+        """Be the transport in all else."""
+        return getattr(self._transport, name)
+
+
+class _Protocol(HttpToolsProtocol):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(cast(asyncio.Transport, _Corked(transport)))
 
 
 class _Server(uvicorn.Server):
@@ -28,7 +71,7 @@ def run(app: ASGIApp, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="on",
         access_log=False,

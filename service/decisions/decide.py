@@ -102,12 +102,16 @@ class Decisions:
 
     async def choose(self, tenant: int, experiment_id: str, wish: Wish) -> Answer:
         """Return the answer to one choice; it shares the batch of its event-loop turn."""
-        table = await self.table(tenant, experiment_id)
+        table = self.tables.get(tenant, experiment_id)
+        if table is None or table.allocation.state is ExperimentState.DRAFT:
+            table = await self.table(tenant, experiment_id)
         decision = self.candidate(table, wish)
         asks = wish.occasion is not None and wish.force is None
         decision, replayed = await self._enqueue(decision, asks=asks)
         self.metrics.decided(experiment_id, SOURCE_NAMES[decision.source], 1)
-        return await self.answer(table, decision, replayed=replayed)
+        if decision.variant >= len(table.variant_ids):
+            table = await self.table_with(table, decision.variant)
+        return Answer(decision, self.decision_id(decision), replayed, table)
 
     async def table(self, tenant: int, experiment_id: str) -> ServingTable:
         """Return a started experiment's table, or raise what the caller is told."""
@@ -156,11 +160,6 @@ class Decisions:
         if wish.occasion is None:
             return NONCE_MARK + self.nonce()
         return wish.occasion
-
-    async def answer(self, table: ServingTable, decision: Decision, *, replayed: bool) -> Answer:
-        """Return the answer with its token."""
-        table = await self.table_with(table, decision.variant)
-        return Answer(decision, self.decision_id(decision), replayed, table)
 
     def decision_id(self, decision: Decision) -> str:
         """Return a decision's signed token."""

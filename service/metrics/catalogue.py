@@ -43,7 +43,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._multiprocess_dir = multiprocess_dir
         self._experiments: set[str] = set()
-        self._tallies: dict[Counter, Tally[tuple[str, ...]]] = {}
+        self._tallies: dict[Counter, Tally[tuple[str | int, ...]]] = {}
         self._make_serving()
         self._make_worker()
         self._make_allocations()
@@ -141,7 +141,7 @@ class Metrics:
 
     def requested(self, route: str, status: int, seconds: float) -> None:
         """Count an HTTP request and its time; `route` is the template, never the path."""
-        self._tally(self._requests, (route, str(status)), 1)
+        self._tally(self._requests, (route, status), 1)
         self._seconds.observe(route, seconds)
 
     def batch_size(self, kind: str, count: int) -> None:
@@ -252,7 +252,7 @@ class Metrics:
             MultiProcessCollector(registry, str(self._multiprocess_dir))  # type: ignore[no-untyped-call]
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
-    def _tally(self, counter: Counter, labels: tuple[str, ...], count: int) -> None:
+    def _tally(self, counter: Counter, labels: tuple[str | int, ...], count: int) -> None:
         tally = self._tallies.get(counter)
         if tally is None:
             tally = self._tallies[counter] = Tally()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import hiredis
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -70,11 +70,11 @@ class RedisClient:
         self, url: str, *, deadline_ms: float, connections_max: int = CONNECTIONS_MAX
     ) -> None:
         self._deadline_seconds = deadline_ms / 1_000
-        self._pool = BlockingConnectionPool.from_url(
+        # Only makes connections. Its own pool costs a batch as much as the rest of a call: the
+        # bounded, blocking one is the semaphore and the list below.
+        self._factory = ConnectionPool.from_url(
             url,
-            max_connections=connections_max,
-            # One timer a call, ours; redis-py would start three, and a task, for each.
-            timeout=None,
+            # One timer a call, ours; redis-py would start two, and a task, for each.
             socket_timeout=None,
             socket_connect_timeout=PROBE_SECONDS,
             retry=Retry(NoBackoff(), 0),
@@ -82,6 +82,8 @@ class RedisClient:
             protocol=2,  # Scripts gain nothing from RESP3, and a new connection says less.
             driver_info=None,
         )
+        self._places = asyncio.Semaphore(connections_max)
+        self._idle: list[AbstractConnection] = []
         self._circuit = Circuit(self._probe)
 
     async def run(self, lua: Script, keys: Sequence[bytes], *arguments: bytes) -> Reply:
@@ -114,11 +116,12 @@ class RedisClient:
         try:
             await self._circuit.close()
         finally:
-            await self._pool.aclose()
+            for connection in self._idle:
+                await connection.disconnect()
 
     async def _guarded(self, call: Awaitable[T]) -> T:
         try:
-            async with _deadline(self._deadline_seconds):
+            async with _Deadline(self._deadline_seconds):
                 return await call
         except ResponseError as error:  # It lives, and said no at once: nobody waits for it.
             raise RedisUnavailableError("Redis refuses the call") from error
@@ -135,14 +138,18 @@ class RedisClient:
             return (await self._exchange(load + call, 2))[1]
 
     async def _exchange(self, packed: bytes, answers: int) -> list[Reply]:
-        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        try:
-            await connection.send_packed_command(packed, check_health=False)
-            if answers == 1:
-                return [await connection.read_response()]
-            return await _read(connection, answers)
-        finally:
-            await self._pool.release(connection)
+        async with self._places:
+            connection = self._idle.pop() if self._idle else self._factory.make_connection()
+            try:
+                if connection.is_connected and await connection.can_read():
+                    # The server closed it while it was idle: sending makes a new connection.
+                    await connection.disconnect(nowait=True)
+                await connection.send_packed_command(packed, check_health=False)
+                if answers == 1:
+                    return [await connection.read_response()]
+                return await _read(connection, answers)
+            finally:
+                self._idle.append(connection)
 
     async def _probe(self) -> None:
         try:
@@ -152,16 +159,31 @@ class RedisClient:
             raise RedisUnavailableError("Redis is unavailable") from error
 
 
-@asynccontextmanager
-async def _deadline(seconds: float) -> AsyncIterator[None]:
-    """Raise `TimeoutError` in the body when it takes longer, and the answer is not there yet."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as scope:
-        timer = loop.call_later(seconds, lambda: scope.reschedule(loop.time() + GRACE_SECONDS))
-        try:
-            yield
-        finally:
-            timer.cancel()
+class _Deadline:
+    """Raises `TimeoutError` in its body when that takes longer and the answer is not there yet."""
+
+    __slots__ = ("_loop", "_scope", "_seconds", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def __aenter__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._scope = asyncio.timeout(None)
+        await self._scope.__aenter__()
+        self._timer = self._loop.call_later(self._seconds, self._look_once_more)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        await self._scope.__aexit__(kind, error, traceback)
+
+    def _look_once_more(self) -> None:
+        self._scope.reschedule(self._loop.time() + GRACE_SECONDS)
 
 
 def _packed(command: Command) -> bytes:
