@@ -30,7 +30,7 @@ from service.metrics import Metrics
 from service.store.ports import Ledger, Outbox, ReplayMemory
 
 BATCH_MAX = 500  # Decisions settled at once: one script call, one append.
-# Turns of the loop that may wait for Redis together; later choices gather into larger batches.
+# While Redis answers one batch the next gathers and is sent: more at once would only be smaller.
 BATCHES_IN_FLIGHT_MAX = 2
 SOURCE_NAMES = tuple(source.name for source in Source)
 

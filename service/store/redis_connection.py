@@ -139,7 +139,7 @@ class RedisClient:
 
     async def _exchange(self, packed: bytes, answers: int) -> list[Reply]:
         async with self._places:
-            connection = self._idle.pop() if self._idle else self._factory.make_connection()
+            connection = self._idle.pop() if self._idle else self._new_connection()
             try:
                 if connection.is_connected and await connection.can_read():
                     # The server closed it while it was idle: sending makes a new connection.
@@ -150,6 +150,9 @@ class RedisClient:
                 return await _read(connection, answers)
             finally:
                 self._idle.append(connection)
+
+    def _new_connection(self) -> AbstractConnection:
+        return self._factory.make_connection()  # type: ignore[no-untyped-call, no-any-return]
 
     async def _probe(self) -> None:
         try:
