@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import sys
 from typing import cast
 
 import uvicorn
@@ -16,6 +17,11 @@ KEEP_ALIVE_SECONDS = 75  # Longer than load balancers keep idle connections: 60 
 END_SECONDS = 8  # For requests under way.
 # Whatever stands after the start stays: collections that look at it cost 29 ms instead of 3.
 GC_THRESHOLDS = (50_000, 50, 100)
+
+
+# SQL runs on threads that let go of the interpreter at every statement: with Python's 5 ms they
+# would wait longer to go on than for the database.
+THREAD_SWITCH_SECONDS = 0.0005
 
 
 class _Corked:
@@ -61,6 +67,7 @@ class _Protocol(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        sys.setswitchinterval(THREAD_SWITCH_SECONDS)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)

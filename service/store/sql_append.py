@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
 from service.domain.decision import Decision
-from service.domain.evidence import Bucket, BucketKey, Standing, added, changes_of
+from service.domain.evidence import Bucket, BucketKey, Standing, added, bucket_key, changes_of
 from service.domain.reward import Reward, RewardStatus
 from service.store.records import LedgerOutcome, OutboxPosition
 from service.store.sql_rows import Row
@@ -32,11 +32,37 @@ class UnlockableError(Exception):
         self.experiments = experiments
 
 
+class Opening(NamedTuple):
+    """What an append has to know, read under the experiments' locks.
+
+    `rewards` are rows of (key, event, event_id, value_micros, status, converts).
+    """
+
+    revisions: Mapping[int, int]
+    rewards: Sequence[Row]
+    buckets: Mapping[BucketKey, Bucket]
+
+
+class Additions(NamedTuple):
+    """What an append writes when it knows what is new; buckets come whole."""
+
+    rewards: Sequence[Reward]
+    buckets: Sequence[Bucket]
+    revisions: Mapping[int, int]
+    position: OutboxPosition | None
+
+
 class AppendStatements(Protocol):
     """The statements of an append, which each database phrases in its fastest way."""
 
-    def lock_revisions(self, connection: Connection, experiments: Sequence[int]) -> dict[int, int]:
-        """Lock the experiments in order and return their evidence revisions."""
+    def open(
+        self,
+        connection: Connection,
+        experiments: Sequence[int],
+        keys: Sequence[bytes],
+        buckets: Sequence[BucketKey],
+    ) -> Opening:
+        """Lock the experiments in order, then read what is known of decisions and buckets."""
         ...
 
     def insert_decisions(
@@ -49,29 +75,15 @@ class AppendStatements(Protocol):
         """Insert differing answers unless they are there, and return how many were not."""
         ...
 
-    def rewards_of(self, connection: Connection, keys: Sequence[bytes]) -> Sequence[Row]:
-        """Return (key, event, event_id, value_micros, status, converts) of the decisions."""
+    def save(self, connection: Connection, additions: Additions) -> None:
+        """Insert new rewards in their order, write buckets and revisions, move the position.
+
+        A position never moves back.
+        """
         ...
 
-    def insert_rewards(self, connection: Connection, rewards: Sequence[Reward]) -> None:
-        """Insert rewards, none of which is there, in their order."""
-        ...
 
-    def buckets_of(
-        self, connection: Connection, keys: Iterable[BucketKey]
-    ) -> dict[BucketKey, Bucket]:
-        """Return those of the buckets that exist."""
-        ...
-
-    def save_evidence(
-        self, connection: Connection, buckets: Sequence[Bucket], revisions: Mapping[int, int]
-    ) -> None:
-        """Write whole buckets and the revisions they belong to."""
-        ...
-
-    def save_position(self, connection: Connection, position: OutboxPosition) -> None:
-        """Move a segment's position forward, never back."""
-        ...
+_NOTHING = Opening({}, (), {})
 
 
 def answer_of(decision: Decision) -> Answer:
@@ -87,18 +99,36 @@ def append(
 ) -> LedgerOutcome:
     """Add records to the ledger; the caller's transaction makes it all or nothing."""
     decisions, rewards = records
-    experiments = {d.experiment for d in decisions} | {r.experiment for r in rewards}
-    # The locks come first and in one order: without them two writers could read the same
-    # standing of a decision, or wait for one another.
-    revisions = statements.lock_revisions(connection, sorted(experiments)) if experiments else {}
+    opening = _opening(connection, statements, decisions, rewards)
     new_decisions, conflicts = _add_decisions(connection, statements, decisions)
-    new_rewards, standings, statuses = _add_rewards(connection, statements, rewards)
+    new_rewards, standings, statuses = _sorted_out(rewards, opening.rewards)
     changes = changes_of(new_decisions, new_rewards, standings)
-    if changes:
-        _add_evidence(connection, statements, changes, revisions)
-    if position is not None:
-        statements.save_position(connection, position)
+    buckets = [
+        added(opening.buckets[key], change) if key in opening.buckets else change
+        for key, change in changes.items()
+    ]
+    moved = {key.experiment: opening.revisions.get(key.experiment, 0) + 1 for key in changes}
+    if new_rewards or buckets or position is not None:
+        statements.save(connection, Additions(new_rewards, buckets, moved, position))
     return LedgerOutcome(len(new_decisions), conflicts, tuple(statuses))
+
+
+def _opening(
+    connection: Connection,
+    statements: AppendStatements,
+    decisions: Sequence[Decision],
+    rewards: Sequence[Reward],
+) -> Opening:
+    """Lock first, and in one order: else two writers could read the same standing of a decision.
+
+    Or wait for one another.
+    """
+    buckets = {bucket_key(d) for d in decisions} | {bucket_key(r) for r in rewards}
+    if not buckets:
+        return _NOTHING
+    experiments = sorted({key.experiment for key in buckets})
+    keys = list({reward.key for reward in rewards})
+    return statements.open(connection, experiments, keys, sorted(buckets))
 
 
 def split_repeats(decisions: Sequence[Decision]) -> tuple[dict[bytes, Decision], list[Decision]]:
@@ -127,17 +157,13 @@ def _add_decisions(
     return [d for key, d in firsts.items() if key not in stored], conflicts
 
 
-def _add_rewards(
-    connection: Connection, statements: AppendStatements, rewards: Sequence[Reward]
+def _sorted_out(
+    rewards: Sequence[Reward], known: Sequence[Row]
 ) -> tuple[list[Reward], dict[bytes, Standing], list[RewardStatus]]:
-    if not rewards:
-        return [], {}, []
-    keys = list({reward.key for reward in rewards})
+    """Return the new rewards, what their decisions had before, and every reward's status."""
     seen: set[RewardKey] = set()
     standings: dict[bytes, Standing] = {}
-    for key, event, event_id, value_micros, status, converts in statements.rewards_of(
-        connection, keys
-    ):
+    for key, event, event_id, value_micros, status, converts in known:
         seen.add((key, event, event_id))
         if status == RewardStatus.accepted:
             before = standings.get(key, Standing())
@@ -145,8 +171,6 @@ def _add_rewards(
                 before.value_micros + value_micros, before.has_converted or bool(converts)
             )
     new, statuses = unseen_rewards(rewards, seen)
-    if new:
-        statements.insert_rewards(connection, new)
     return new, standings, statuses
 
 
@@ -164,18 +188,3 @@ def unseen_rewards(
         new.append(reward)
         statuses.append(RewardStatus(reward.status))
     return new, statuses
-
-
-def _add_evidence(
-    connection: Connection,
-    statements: AppendStatements,
-    changes: Mapping[BucketKey, Bucket],
-    revisions: Mapping[int, int],
-) -> None:
-    stored = statements.buckets_of(connection, changes)
-    buckets = [
-        added(stored[key], change) if key in stored else change for key, change in changes.items()
-    ]
-    changed = {key.experiment for key in changes}
-    moved = {experiment: revisions.get(experiment, 0) + 1 for experiment in changed}
-    statements.save_evidence(connection, buckets, moved)

@@ -8,16 +8,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from service.domain.decision import Decision
-from service.domain.evidence import Bucket, BucketKey
-from service.domain.reward import Reward
-from service.store.records import OutboxPosition
-from service.store.sql_append import Answer, UnlockableError
+from service.domain.evidence import BucketKey
+from service.store.sql_append import Additions, Answer, Opening, UnlockableError
+from service.store.sql_engines import Statement, pipelined
 from service.store.sql_rows import (
     BUCKET_COLUMNS,
     DECISION_COLUMNS,
     EVIDENCE_COLUMNS,
     REWARD_COLUMNS,
-    Row,
     buckets_by_key,
     decision_values,
     evidence_values,
@@ -73,7 +71,7 @@ _INSERT_BESIDE = (
 _INSERT_REWARDS = (
     _batch("rewards", REWARD_COLUMNS, _TYPES | {"value_micros": "bigint"})
     + _ORDER
-    + " ON CONFLICT DO NOTHING RETURNING serial"
+    + " ON CONFLICT DO NOTHING"
 )
 _REVISIONS = (
     "SELECT experiment, revision FROM evidence_revisions WHERE experiment = ANY(%s::bigint[])"
@@ -133,13 +131,25 @@ def _keyed(names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> tuple[str]:
 class PostgresAppend:
     """See `AppendStatements`; READ COMMITTED shows each statement what was committed before it."""
 
-    def lock_revisions(self, connection: Connection, experiments: Sequence[int]) -> dict[int, int]:
-        """Lock the rows of the experiments in order; `UnlockableError` where there is none."""
-        rows = connection.exec_driver_sql(_REVISIONS, (list(experiments),))
-        revisions: dict[int, int] = dict(tuple(row) for row in rows)
+    def open(
+        self,
+        connection: Connection,
+        experiments: Sequence[int],
+        keys: Sequence[bytes],
+        buckets: Sequence[BucketKey],
+    ) -> Opening:
+        """Lock and read in one exchange; `UnlockableError` where there is no row to lock."""
+        columns = tuple(list(column) for column in zip(*buckets, strict=True))
+        locked, rewards, found = pipelined(
+            connection,
+            (_REVISIONS, (list(experiments),)),
+            (_REWARDS_OF, (list(keys),)),
+            (_BUCKETS_OF, columns),
+        )
+        revisions = dict(locked)
         if len(revisions) < len(experiments):
             raise UnlockableError([e for e in experiments if e not in revisions])
-        return revisions
+        return Opening(revisions, rewards, buckets_by_key(found))
 
     def insert_decisions(
         self, connection: Connection, decisions: Sequence[Decision]
@@ -158,31 +168,20 @@ class PostgresAppend:
         parameters = _keyed(_DECISION_NAMES, map(decision_values, decisions))
         return len(connection.exec_driver_sql(_INSERT_BESIDE, parameters).fetchall())
 
-    def rewards_of(self, connection: Connection, keys: Sequence[bytes]) -> Sequence[Row]:
-        """Return what is known of the decisions' rewards."""
-        return connection.exec_driver_sql(_REWARDS_OF, (list(keys),)).fetchall()
-
-    def insert_rewards(self, connection: Connection, rewards: Sequence[Reward]) -> None:
-        """Insert rewards, none of which is there, in their order."""
-        parameters = _keyed(_REWARD_NAMES, map(reward_values, rewards))
-        connection.exec_driver_sql(_INSERT_REWARDS, parameters)
-
-    def buckets_of(
-        self, connection: Connection, keys: Iterable[BucketKey]
-    ) -> dict[BucketKey, Bucket]:
-        """Return those of the buckets that exist."""
-        columns = tuple(list(column) for column in zip(*keys, strict=True))
-        return buckets_by_key(connection.exec_driver_sql(_BUCKETS_OF, columns))
-
-    def save_evidence(
-        self, connection: Connection, buckets: Sequence[Bucket], revisions: Mapping[int, int]
-    ) -> None:
-        """Write whole buckets and the revisions they belong to."""
-        rows = [evidence_values(b, revisions[b.key.experiment]) for b in buckets]
-        parameters = [dict(zip(_EVIDENCE_NAMES, row, strict=True)) for row in rows]
-        connection.exec_driver_sql(_SAVE_BUCKETS, (json_text(parameters),))
-        connection.exec_driver_sql(_SAVE_REVISIONS, (list(revisions), list(revisions.values())))
-
-    def save_position(self, connection: Connection, position: OutboxPosition) -> None:
-        """Move a segment's position forward, never back."""
-        connection.exec_driver_sql(_SAVE_POSITION, (position.segment, position.offset))
+    def save(self, connection: Connection, additions: Additions) -> None:
+        """Insert new rewards in their order, write buckets and revisions, move the position."""
+        revisions = additions.revisions
+        statements: list[Statement] = []
+        if additions.rewards:
+            rewards = _keyed(_REWARD_NAMES, map(reward_values, additions.rewards))
+            statements.append((_INSERT_REWARDS, rewards))
+        if additions.buckets:
+            rows = [evidence_values(b, revisions[b.key.experiment]) for b in additions.buckets]
+            buckets = [dict(zip(_EVIDENCE_NAMES, row, strict=True)) for row in rows]
+            statements.append((_SAVE_BUCKETS, (json_text(buckets),)))
+            statements.append((_SAVE_REVISIONS, (list(revisions), list(revisions.values()))))
+        if additions.position is not None:
+            position = (additions.position.segment, additions.position.offset)
+            statements.append((_SAVE_POSITION, position))
+        # The commit is the caller's last step anyway, and here it costs no exchange of its own.
+        pipelined(connection, *statements, ("COMMIT", ()))

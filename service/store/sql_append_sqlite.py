@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
 
 from service.domain.decision import Decision
-from service.domain.evidence import Bucket, BucketKey
-from service.domain.reward import Reward
-from service.store.records import OutboxPosition
-from service.store.sql_append import Answer
+from service.domain.evidence import BucketKey
+from service.store.sql_append import Additions, Answer, Opening
 from service.store.sql_rows import (
     BUCKET_COLUMNS,
     DECISION_COLUMNS,
@@ -83,10 +81,19 @@ class SqliteAppend:
     JSON parameter here: nothing travels, and values are bound as they are.
     """
 
-    def lock_revisions(self, connection: Connection, experiments: Sequence[int]) -> dict[int, int]:
-        """Read the revisions; an experiment without one is at 0."""
+    def open(
+        self,
+        connection: Connection,
+        experiments: Sequence[int],
+        keys: Sequence[bytes],
+        buckets: Sequence[BucketKey],
+    ) -> Opening:
+        """Read what there is; an experiment without a revision is at 0."""
         rows = connection.exec_driver_sql(_REVISIONS, (json_text(experiments),))
-        return dict(tuple(row) for row in rows)
+        revisions: dict[int, int] = dict(tuple(row) for row in rows)
+        rewards = _by_keys(connection, _REWARDS_OF, keys) if keys else ()
+        found = connection.exec_driver_sql(_BUCKETS_OF, (json_text(buckets),))
+        return Opening(revisions, rewards, buckets_by_key(found))
 
     def insert_decisions(
         self, connection: Connection, decisions: Sequence[Decision]
@@ -104,28 +111,16 @@ class SqliteAppend:
         values = [decision_values(decision) for decision in decisions]
         return connection.exec_driver_sql(_INSERT_BESIDE, values).rowcount
 
-    def rewards_of(self, connection: Connection, keys: Sequence[bytes]) -> Sequence[Row]:
-        """Return what is known of the decisions' rewards."""
-        return _by_keys(connection, _REWARDS_OF, keys)
-
-    def insert_rewards(self, connection: Connection, rewards: Sequence[Reward]) -> None:
-        """Insert rewards, none of which is there, in their order."""
-        connection.exec_driver_sql(_INSERT_REWARDS, [reward_values(r) for r in rewards])
-
-    def buckets_of(
-        self, connection: Connection, keys: Iterable[BucketKey]
-    ) -> dict[BucketKey, Bucket]:
-        """Return those of the buckets that exist."""
-        return buckets_by_key(connection.exec_driver_sql(_BUCKETS_OF, (json_text(list(keys)),)))
-
-    def save_evidence(
-        self, connection: Connection, buckets: Sequence[Bucket], revisions: Mapping[int, int]
-    ) -> None:
-        """Write whole buckets and the revisions they belong to."""
-        rows = [evidence_values(b, revisions[b.key.experiment]) for b in buckets]
-        connection.exec_driver_sql(_SAVE_BUCKETS, rows)
-        connection.exec_driver_sql(_SAVE_REVISIONS, list(revisions.items()))
-
-    def save_position(self, connection: Connection, position: OutboxPosition) -> None:
-        """Move a segment's position forward, never back."""
-        connection.exec_driver_sql(_SAVE_POSITION, (position.segment, position.offset))
+    def save(self, connection: Connection, additions: Additions) -> None:
+        """Insert new rewards in their order, write buckets and revisions, move the position."""
+        revisions = additions.revisions
+        if additions.rewards:
+            rewards = [reward_values(reward) for reward in additions.rewards]
+            connection.exec_driver_sql(_INSERT_REWARDS, rewards)
+        if additions.buckets:
+            rows = [evidence_values(b, revisions[b.key.experiment]) for b in additions.buckets]
+            connection.exec_driver_sql(_SAVE_BUCKETS, rows)
+            connection.exec_driver_sql(_SAVE_REVISIONS, list(revisions.items()))
+        if additions.position is not None:
+            position = (additions.position.segment, additions.position.offset)
+            connection.exec_driver_sql(_SAVE_POSITION, position)

@@ -7,10 +7,11 @@ import socket
 import sqlite3
 import time
 from contextlib import suppress
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 # SQLite's own busy handler backs off to 100 ms and starves behind a busy drain; we ask often.
 _LOCK_POLL_SECONDS = 0.0005
@@ -20,6 +21,7 @@ _CACHE_KIB = 65_536
 _CHECKPOINT_PAGES = 8_000
 _CONNECT_SECONDS_MAX = 2
 
+Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 Line: TypeAlias = psycopg.Connection[tuple[object, ...]]
 
 
@@ -102,6 +104,27 @@ def allow_seconds(connection: Connection, seconds: float) -> None:
 def line_of(connection: Connection) -> Line:
     """Return the driver's connection to PostgreSQL."""
     return cast(Line, connection.connection.driver_connection)
+
+
+def pipelined(connection: Connection, *statements: Statement) -> list[list[tuple[Any, ...]]]:
+    """Run statements of PostgreSQL in one exchange and return the rows of each.
+
+    The driver's own connection is asked, because SQLAlchemy waits for every answer. One that is
+    lost is said so to SQLAlchemy, whose error then tells the caller.
+    """
+    line = line_of(connection)
+    cursors: list[psycopg.Cursor[Any]] = []
+    try:
+        with line.pipeline():
+            for statement, parameters in statements:
+                cursors.append(line.cursor())
+                cursors[-1].execute(statement.encode(), parameters)
+        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+    except psycopg.Error as error:
+        if line.closed:
+            connection.invalidate(error)
+            raise DBAPIError(None, None, error, connection_invalidated=True) from error
+        raise
 
 
 def cut(line: Line) -> None:
