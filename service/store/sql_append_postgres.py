@@ -73,6 +73,8 @@ _INSERT_REWARDS = (
     + _ORDER
     + " ON CONFLICT DO NOTHING"
 )
+# A plan made while a table was small is kept while it grows, and would go on reading all of it.
+_BY_INDEX = "SET LOCAL enable_seqscan = off"
 _REVISIONS = (
     "SELECT experiment, revision FROM evidence_revisions WHERE experiment = ANY(%s::bigint[])"
     " ORDER BY experiment FOR UPDATE"
@@ -140,8 +142,9 @@ class PostgresAppend:
     ) -> Opening:
         """Lock and read in one exchange; `UnlockableError` where there is no row to lock."""
         columns = tuple(list(column) for column in zip(*buckets, strict=True))
-        locked, rewards, found = pipelined(
+        _, locked, rewards, found = pipelined(
             connection,
+            (_BY_INDEX, ()),
             (_REVISIONS, (list(experiments),)),
             (_REWARDS_OF, (list(keys),)),
             (_BUCKETS_OF, columns),
