@@ -73,8 +73,6 @@ _INSERT_REWARDS = (
     + _ORDER
     + " ON CONFLICT DO NOTHING"
 )
-# A plan made while a table was small is kept while it grows, and would go on reading all of it.
-_BY_INDEX = "SET LOCAL enable_seqscan = off"
 _REVISIONS = (
     "SELECT experiment, revision FROM evidence_revisions WHERE experiment = ANY(%s::bigint[])"
     " ORDER BY experiment FOR UPDATE"
@@ -109,6 +107,8 @@ _SAVE_REVISIONS = (
     " FROM unnest(%s::bigint[], %s::bigint[]) AS w (experiment, revision)"
     " WHERE e.experiment = w.experiment"
 )
+# One statement, because each costs both sides more than its rows do; empty parts add nothing.
+_SAVE = f"WITH r AS ({_INSERT_REWARDS}), e AS ({_SAVE_REVISIONS}) {_SAVE_BUCKETS}"
 _SAVE_POSITION = (
     "INSERT INTO outbox_positions (segment, position, at_ms)"
     " VALUES (%s, %s, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
@@ -142,9 +142,8 @@ class PostgresAppend:
     ) -> Opening:
         """Lock and read in one exchange; `UnlockableError` where there is no row to lock."""
         columns = tuple(list(column) for column in zip(*buckets, strict=True))
-        _, locked, rewards, found = pipelined(
+        locked, rewards, found = pipelined(
             connection,
-            (_BY_INDEX, ()),
             (_REVISIONS, (list(experiments),)),
             (_REWARDS_OF, (list(keys),)),
             (_BUCKETS_OF, columns),
@@ -174,15 +173,11 @@ class PostgresAppend:
     def save(self, connection: Connection, additions: Additions) -> None:
         """Insert new rewards in their order, write buckets and revisions, move the position."""
         revisions = additions.revisions
-        statements: list[Statement] = []
-        if additions.rewards:
-            rewards = _keyed(_REWARD_NAMES, map(reward_values, additions.rewards))
-            statements.append((_INSERT_REWARDS, rewards))
-        if additions.buckets:
-            rows = [evidence_values(b, revisions[b.key.experiment]) for b in additions.buckets]
-            buckets = [dict(zip(_EVIDENCE_NAMES, row, strict=True)) for row in rows]
-            statements.append((_SAVE_BUCKETS, (json_text(buckets),)))
-            statements.append((_SAVE_REVISIONS, (list(revisions), list(revisions.values()))))
+        rewards = _keyed(_REWARD_NAMES, map(reward_values, additions.rewards))
+        rows = [evidence_values(b, revisions[b.key.experiment]) for b in additions.buckets]
+        buckets = json_text([dict(zip(_EVIDENCE_NAMES, row, strict=True)) for row in rows])
+        numbers = (list(revisions), list(revisions.values()))
+        statements: list[Statement] = [(_SAVE, (*rewards, *numbers, buckets))]
         if additions.position is not None:
             position = (additions.position.segment, additions.position.offset)
             statements.append((_SAVE_POSITION, position))

@@ -20,6 +20,9 @@ _CACHE_KIB = 65_536
 # 32 MB: with random keys, pages are written again and again before they need to go home.
 _CHECKPOINT_PAGES = 8_000
 _CONNECT_SECONDS_MAX = 2
+# Plans are made once, for they take as long as the statements; one made while a table was small
+# must not go on reading all of it when it has grown.
+_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 Line: TypeAlias = psycopg.Connection[tuple[object, ...]]
@@ -88,7 +91,7 @@ def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tupl
         connect_args={
             "connect_timeout": _CONNECT_SECONDS_MAX,
             "tcp_user_timeout": milliseconds,
-            "options": f"-c statement_timeout={milliseconds} -c timezone=UTC",
+            "options": f"-c statement_timeout={milliseconds} -c timezone=UTC {_PLANS}",
             "application_name": "promobandit",
         },
     )
@@ -97,8 +100,9 @@ def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tupl
 
 
 def allow_seconds(connection: Connection, seconds: float) -> None:
-    """Let the statements of this PostgreSQL transaction take longer than usual."""
+    """Let this PostgreSQL transaction take longer than usual, and read whole tables."""
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
 
 
 def line_of(connection: Connection) -> Line:
