@@ -99,6 +99,7 @@ class Decisions:
     _waiting: list[_Waiting] = field(default_factory=list)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _is_scheduled: bool = False
+    _last_size: int = 0
 
     async def choose(self, tenant: int, experiment_id: str, wish: Wish) -> Answer:
         """Return the answer to one choice; it shares the batch of its event-loop turn."""
@@ -179,7 +180,10 @@ class Decisions:
         return waiting.done
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._is_scheduled and len(self._running) < BATCHES_IN_FLIGHT_MAX:
+        if self._is_scheduled or len(self._running) >= BATCHES_IN_FLIGHT_MAX:
+            return
+        # Beside a batch under way only one that is as large: two halves share the callers.
+        if not self._running or len(self._waiting) >= self._last_size:
             self._is_scheduled = True
             loop.call_soon(self._start_batch, loop)
 
@@ -188,6 +192,7 @@ class Decisions:
         batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
         if batch:
             self.metrics.batch_size("choice", len(batch))
+            self._last_size = len(batch)
             task = loop.create_task(self._settle_batch(batch))
             self._running.add(task)
             task.add_done_callback(self._end_batch)
