@@ -24,7 +24,7 @@ GC_THRESHOLDS = (50_000, 50, 100)
 THREAD_SWITCH_SECONDS = 0.0005
 
 
-class _Corked:
+class CorkedTransport:
     """A transport that joins what one turn of the loop writes.
 
     uvicorn writes the head and the body of an answer apart; together they cost one system call
@@ -49,9 +49,10 @@ class _Corked:
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._parts:
-            data = b"".join(self._parts)
-            self._parts.clear()
+        data = b"".join(self._parts)
+        self._parts.clear()
+        # A client that hung up since the write is nobody to write to: uvloop would raise.
+        if data and not self.is_closing():
             self._transport.write(data)
 
     def __getattr__(self, name: str) -> object:
@@ -61,7 +62,7 @@ class _Corked:
 
 class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, _Corked(transport)))
+        super().connection_made(cast(asyncio.Transport, CorkedTransport(transport)))
 
 
 class _Server(uvicorn.Server):
