@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -111,12 +112,16 @@ def promobandit_service(
     data_dir: Path, *options: str, env: Mapping[str, str] | None = None
 ) -> Iterator[RunningService]:
     """Run `promobandit serve` as a newcomer would, until it says that it is ready."""
-    url = f"http://127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "service", "serve", "--port", url.rpartition(":")[2]]
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
     command += ["--data-dir", str(data_dir), *options]
     log = data_dir.with_suffix(".log")
 
     def ready() -> bool:
+        # Its ports may answer a moment before it says so; a newcomer waits for the words.
+        if not re.search(f"^promobandit is ready: .*:{port}$", log.read_text(), re.MULTILINE):
+            return False
         return httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
 
     with _running(command, log, signal.SIGTERM, env) as process:
