@@ -45,8 +45,24 @@ class WindowClosedError(ServiceError):
     """The reward came after its attribution window; it is recorded as late."""
 
 
+class UnauthenticatedError(ServiceError):
+    """The request shows no key, or one that opens nothing."""
+
+
+class ForbiddenError(ServiceError):
+    """The key may not be used for this."""
+
+
+class RateLimitedError(ServiceError):
+    """The key has used up what it may do now."""
+
+
 class UnavailableError(ServiceError):
     """A part of the service that the request needs cannot be reached now."""
+
+
+class OverloadedError(UnavailableError):
+    """More is asked than can be answered in time; the request was not begun."""
 
 
 class LedgerUnavailableError(UnavailableError):

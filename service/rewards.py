@@ -222,13 +222,13 @@ class Rewards:
 
     async def _write(self, rewards: list[Reward]) -> Sequence[RewardStatus]:
         """Commit to the ledger, or, while SQL is down or behind, to the synced outbox."""
-        now_ms = self.clock.now_ms()
-        waited_ms = now_ms - rewards[0].received_at_ms
-        if waited_ms <= REWARD_SQL_DEADLINE_MS and now_ms >= self._ledger_paused_until_ms:
+        waited_ms = self.clock.now_ms() - rewards[0].received_at_ms
+        is_paused = self.clock.monotonic_ms() < self._ledger_paused_until_ms
+        if waited_ms <= REWARD_SQL_DEADLINE_MS and not is_paused:
             try:
                 return await self._commit(rewards)
             except (LedgerUnavailableError, TimeoutError):
-                self._ledger_paused_until_ms = self.clock.now_ms() + LEDGER_PAUSE_MS
+                self._ledger_paused_until_ms = self.clock.monotonic_ms() + LEDGER_PAUSE_MS
                 _log.warning("ledger_unavailable_rewards_queued")
         try:
             self.outbox.append(rewards)

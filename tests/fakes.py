@@ -38,12 +38,17 @@ KEY_ID = 1
 
 @dataclass
 class FrozenClock:
-    """A clock that moves when it is told to."""
+    """A clock that moves when it is told to; `skew_ms` is what somebody set it back or ahead."""
 
     at_ms: int = NOW_MS
+    skew_ms: int = 0
 
     def now_ms(self) -> int:
         """Return the time it was set to."""
+        return self.at_ms + self.skew_ms
+
+    def monotonic_ms(self) -> int:
+        """Return the time without the skew."""
         return self.at_ms
 
 

@@ -36,6 +36,10 @@ class HandClock:
         """Return the time set."""
         return self.at_ms
 
+    def monotonic_ms(self) -> int:
+        """Return the same: nobody sets this clock back unless a test does it on purpose."""
+        return self.at_ms
+
 
 class HeldTables:
     """The tables a test holds; there is nobody else to ask."""

@@ -75,6 +75,10 @@ class SteadyClock:
         """Return milliseconds that go forward."""
         return time.monotonic_ns() // 1_000_000
 
+    def monotonic_ms(self) -> int:
+        """Return the same."""
+        return self.now_ms()
+
 
 def memory_stores() -> Stores:
     return Stores(

@@ -21,6 +21,10 @@ class HandClock:
         """Return the time it was set to."""
         return self.at_ms
 
+    def monotonic_ms(self) -> int:
+        """Return the same: nobody sets this clock back unless a test does it on purpose."""
+        return self.at_ms
+
 
 def a_decision(serial: int, *, at_ms: int = NOW_MS, context: bytes | None = None) -> Decision:
     unit = f"unit-{serial}"

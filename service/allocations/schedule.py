@@ -47,7 +47,7 @@ class AllocationSchedule:
 
     async def tick(self) -> bool:
         """Do a bounded piece of work; return whether there is more to do at once."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.monotonic_ms()
         await self._notice_evidence()
         if _is_due(self._heads_checked_ms, now_ms, HEADS_CHECK_MS):
             await self._check_heads()
@@ -96,7 +96,7 @@ class AllocationSchedule:
     async def _work(self, queue: dict[int, None], seconds: float) -> bool:
         """Work a queue off for a while; return whether something is left that is due."""
         started = perf_counter()
-        due = _due(queue, self._not_before_ms, self._clock.now_ms())
+        due = _due(queue, self._not_before_ms, self._clock.monotonic_ms())
         for done, number in enumerate(due, start=1):
             del queue[number]
             await self.refresh(number)
@@ -120,7 +120,7 @@ class AllocationSchedule:
             self._metrics.allocation_failed()
             self._routine[number] = None
             pause_ms = FAILED_PAUSE_MS
-        self._not_before_ms[number] = self._clock.now_ms() + pause_ms
+        self._not_before_ms[number] = self._clock.monotonic_ms() + pause_ms
 
 
 def _is_due(last_ms: int | None, now_ms: int, interval_ms: int) -> bool:

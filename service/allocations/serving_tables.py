@@ -50,7 +50,7 @@ class ServingTables:
         self._cursor = 0
         # What to look at again, and the version that is known to stand somewhere (0: unknown).
         self._pending: dict[int, int] = {}
-        self._sql_polled_ms = 0
+        self._sql_polled_ms = clock.monotonic_ms() - SQL_CHECK_MS
         self._is_redis_there = True
         self._poll_turn = asyncio.Lock()
         self.is_ready = False
@@ -144,7 +144,7 @@ class ServingTables:
         self._epoch, self._cursor = changes.epoch, changes.cursor
 
     async def _poll_sql(self, interval_ms: int) -> None:
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.monotonic_ms()
         if now_ms - self._sql_polled_ms >= interval_ms:
             self._sql_polled_ms = now_ms
             self._pending.update(await self._missing_of_sql())

@@ -16,6 +16,10 @@ class SystemClock:
         """Return milliseconds since the Unix epoch."""
         return time.time_ns() // _NANOSECONDS_PER_MS
 
+    def monotonic_ms(self) -> int:
+        """Return milliseconds since the machine was started."""
+        return time.monotonic_ns() // _NANOSECONDS_PER_MS
+
 
 def nonce() -> str:
     """Return 96 bits that nobody can guess or meet twice."""

@@ -12,5 +12,9 @@ class Clock(Protocol):
     """What tells the time; tests pass a frozen one."""
 
     def now_ms(self) -> int:
-        """Return milliseconds since the Unix epoch."""
+        """Return milliseconds since the Unix epoch; somebody may set it back or ahead."""
+        ...
+
+    def monotonic_ms(self) -> int:
+        """Return milliseconds since some moment; nobody can set it, so pauses are timed by it."""
         ...

@@ -95,7 +95,7 @@ class SegmentOutbox:
         self._unsynced: deque[Path] = deque(maxlen=_UNSYNCED_MAX)
         self._synced_sequence = 0  # The newest segment whose name is safe in the directory.
         self._failed_at_ms: int | None = None
-        self._spare_failed_at_ms = 0
+        self._spare_failed_at_ms = clock.monotonic_ms() - RETRY_MS
         self._lock = Lock()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._remove_unfinished()
@@ -142,7 +142,7 @@ class SegmentOutbox:
     def is_writable(self) -> bool:
         """Whether the last append succeeded, or space for the next one could be made since."""
         failed_at_ms = self._failed_at_ms
-        if failed_at_ms is not None and self._clock.now_ms() - failed_at_ms >= RETRY_MS:
+        if failed_at_ms is not None and self._clock.monotonic_ms() - failed_at_ms >= RETRY_MS:
             self._find_room()
         return self._failed_at_ms is None
 
@@ -204,7 +204,7 @@ class SegmentOutbox:
         """Take the space of the next segment while there is some: a disk fills up slowly."""
         if self._spare is not None or live.written < SPARE_AT * live.size:
             return
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.monotonic_ms()
         if now_ms - self._spare_failed_at_ms < RETRY_MS:
             return
         try:
@@ -216,7 +216,7 @@ class SegmentOutbox:
     def _fail(self, step: str, error: OSError) -> None:
         if self._failed_at_ms is None:
             _log.error("outbox_failed", step=step, error=str(error))
-        self._failed_at_ms = self._clock.now_ms()
+        self._failed_at_ms = self._clock.monotonic_ms()
 
     def _retire(self) -> None:
         if self._live is not None:
