@@ -4,6 +4,16 @@
 class ServiceError(Exception):
     """The base of all errors that callers are told about; the message is for them, and short."""
 
+    retry_after_seconds: float | None = None  # When to come back, where that helps.
+
+
+class RetryLaterError(ServiceError):
+    """The same request may succeed later."""
+
+    def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
 
 class InvalidInputError(ServiceError):
     """A value is outside what the schema or the experiment allows."""
@@ -53,11 +63,15 @@ class ForbiddenError(ServiceError):
     """The key may not be used for this."""
 
 
-class RateLimitedError(ServiceError):
-    """The key has used up what it may do now."""
+class RateLimitedError(RetryLaterError):
+    """The key has used up what it may do now; it may again after `retry_after_seconds`."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
-class UnavailableError(ServiceError):
+class UnavailableError(RetryLaterError):
     """A part of the service that the request needs cannot be reached now."""
 
 

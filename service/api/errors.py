@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from service.errors import ServiceError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
+AUTHENTICATE = 'Bearer realm="promobandit", Basic realm="promobandit", charset="UTF-8"'
 FIELD_ERRORS_MAX = 10
 DETAIL_LENGTH_MAX = 300
 FAILED = "The server failed; see its log"
@@ -35,6 +37,7 @@ STATUS_OF: Mapping[type[ServiceError], HTTPStatus] = {
     errors.WindowClosedError: HTTPStatus.GONE,
     errors.UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
     errors.ForbiddenError: HTTPStatus.FORBIDDEN,
+    errors.RetryLaterError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -121,10 +124,12 @@ def not_ready(reasons: Sequence[str]) -> Response:
     return response(status, problem(status, "Not ready", "; ".join(reasons), "not-ready"))
 
 
-def headers_of(status: int) -> dict[str, str]:
+def headers_of(status: int, retry_after_seconds: float | None = None) -> dict[str, str]:
     """Return the headers that an error answer carries besides its content type."""
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    if status == HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": AUTHENTICATE}
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
+        return {"Retry-After": str(ceil(retry_after_seconds or RETRY_AFTER_SECONDS))}
     return {}
 
 
@@ -150,7 +155,9 @@ def response(status: int, document: bytes, headers: Mapping[str, str] | None = N
 
 async def _on_service_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)  # noqa: S101  # Starlette types handlers by Exception.
-    return response(*problem_of(error))
+    return response(
+        *problem_of(error), headers_of(STATUS_OF[type(error)], error.retry_after_seconds)
+    )
 
 
 async def _on_validation_error(_: Request, error: Exception) -> Response:

@@ -274,4 +274,4 @@ def test_every_domain_error_has_a_type_of_its_own(error: type[ServiceError]) -> 
     assert status == STATUS_OF[error]
     assert b"for the caller" in document
     assert document not in others
-    assert ("Retry-After" in headers_of(status)) == (status == 503)
+    assert ("Retry-After" in headers_of(status)) == (status in {429, 503})

@@ -1,0 +1,125 @@
+"""Let in what can be answered in time: limits on work in flight that follow the loop's lag."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import IntEnum
+from typing import Protocol
+
+from service.errors import OverloadedError
+
+TICK_SECONDS = 0.02  # How often the lag of the event loop is looked at.
+# A cut answers one look; the next one waits until the loop has worked off what was let in before.
+CUT = 0.75
+GROWTH = 1.05
+UNITS_PER_PLACE = 25  # A call for 200 units weighs as much as 8 single ones.
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 1, 3  # Apart, so that they do not come back together.
+
+
+class Priority(IntEnum):
+    """Who is let in while not all can be: rewards before choices before reports."""
+
+    REWARD = 0
+    CHOOSE = 1
+    REPORT = 2
+
+
+class Sheds(Protocol):
+    """What counts refused requests and shows the limits."""
+
+    def shed(self, priority: str) -> None:
+        """Count a request that was not let in."""
+        ...
+
+    def in_flight(self, priority: str, count: int, limit: int) -> None:
+        """Show how much is under way, and how much may be."""
+        ...
+
+
+class Limit:
+    """How much of one priority may be under way: less while the loop lags, more when it does not.
+
+    Additive increase would take minutes to find 4,000; this grows by a twentieth a look while all
+    places are taken, and is cut by a quarter of what is under way when the loop lags.
+    """
+
+    __slots__ = ("_ceiling", "_floor", "_was_full", "in_flight", "lag_seconds_max", "places")
+
+    def __init__(self, *, floor: int, ceiling: int, lag_seconds_max: float) -> None:
+        self._floor = floor
+        self._ceiling = ceiling
+        self.lag_seconds_max = lag_seconds_max
+        self.places = float(ceiling)
+        self.in_flight = 0
+        self._was_full = False
+
+    def has_room(self) -> bool:
+        """Whether one more is let in; one that is larger than the room left is let in too."""
+        if self.in_flight < self.places:
+            return True
+        self._was_full = True
+        return False
+
+    def look(self, lag_seconds: float) -> None:
+        """Adapt to the lag that the loop has now."""
+        if lag_seconds > self.lag_seconds_max:
+            self.places = max(self._floor, min(self.places, self.in_flight) * CUT)
+        elif self._was_full:
+            self.places = min(self._ceiling, self.places * GROWTH + 1)
+        self._was_full = False
+
+
+class Admission:
+    """Bounds the work in flight of this process by priority; health is never refused.
+
+    The lag of the event loop is what all requests wait for before anything is done for them. It
+    says that the processor is short, and not that Redis or SQL is slow: that has other answers
+    (fallback decisions, queued rewards), which need no refusals.
+    """
+
+    def __init__(self, sheds: Sheds) -> None:
+        self._sheds = sheds
+        # Reports give way first: they can be asked for again. An e-mail template waits 2 s for
+        # a choice, so a tenth of a second of lag is still in time.
+        self._limits = {
+            Priority.REWARD: Limit(floor=64, ceiling=8_192, lag_seconds_max=0.150),
+            Priority.CHOOSE: Limit(floor=16, ceiling=4_096, lag_seconds_max=0.100),
+            Priority.REPORT: Limit(floor=1, ceiling=16, lag_seconds_max=0.050),
+        }
+        self._expected_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusals = 0
+
+    def limit(self, priority: Priority) -> Limit:
+        """Return the limit of a priority, to enter and leave by hand on the hot path."""
+        return self._limits[priority]
+
+    def refuse(self, priority: Priority) -> OverloadedError:
+        """Count a refusal and return what the caller is told."""
+        self._sheds.shed(priority.name.lower())
+        self._refusals += 1
+        spread = RETRY_SECONDS_MAX - RETRY_SECONDS_MIN + 1
+        # Neighbours in time are sent apart; no dice needed for that.
+        seconds = RETRY_SECONDS_MIN + self._refusals % spread
+        return OverloadedError("too much is asked at once; try again", seconds)
+
+    def start(self) -> None:
+        """Look at the loop's lag from now on."""
+        loop = asyncio.get_running_loop()
+        self._expected_at = loop.time() + TICK_SECONDS
+        self._timer = loop.call_at(self._expected_at, self._tick, loop)
+
+    def stop(self) -> None:
+        """Stop looking."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        lag = now - self._expected_at
+        for priority, limit in self._limits.items():
+            limit.look(lag)
+            self._sheds.in_flight(priority.name.lower(), limit.in_flight, int(limit.places))
+        self._expected_at = now + TICK_SECONDS
+        self._timer = loop.call_at(self._expected_at, self._tick, loop)
