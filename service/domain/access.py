@@ -6,8 +6,9 @@ import re
 from enum import StrEnum
 from hashlib import sha256
 from hmac import compare_digest
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from service.domain.experiment import DEFAULT_TENANT
 
@@ -17,7 +18,9 @@ KEY_SECRET_BYTES = 32
 KEY_SECRET_LENGTH = 43  # 32 bytes in URL-safe base64 without padding
 KEY_TEXT_PATTERN = rf"^pb_[a-z2-7]{{{KEY_ID_LENGTH}}}_[A-Za-z0-9_-]{{{KEY_SECRET_LENGTH}}}$"
 TENANT_PATTERN = r"^[a-z][a-z0-9-]{0,39}$"
+DEFAULT_TENANT_NAME = "default"
 KEY_NAME_LENGTH_MAX = 100
+RATE_MAX = 10_000_000
 _KEY_TEXT = re.compile(rf"{KEY_MARK}_([a-z2-7]{{{KEY_ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
 
 
@@ -32,6 +35,8 @@ class Scope(StrEnum):
 
 
 ALL_SCOPES = frozenset(Scope)
+# What these show or change is the whole service's, so other tenants' keys never have them.
+SERVICE_SCOPES = frozenset({Scope.METRICS})
 
 
 class Tenant(Struct, frozen=True):
@@ -63,6 +68,18 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     def opens_with(self, secret: str) -> bool:
         """Whether this is its secret; takes as long for every wrong one."""
         return compare_digest(digest_of(secret), self.digest)
+
+
+class AdminAct(Struct, frozen=True, kw_only=True):
+    """An administrative act that is not about one experiment, as the audit trail keeps it."""
+
+    tenant: int
+    at_ms: int
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any] = field(default_factory=dict)
+    id: int = 0  # Given by the store.
 
 
 class Principal(Struct, frozen=True):
