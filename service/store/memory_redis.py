@@ -20,10 +20,16 @@ class MemoryReplays:
         self.is_down = False
 
     async def remember(
-        self, keys: Sequence[bytes], values: Sequence[bytes], now_ms: int
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
+        now_ms: int,
+        deadline_ms: float | None = None,
     ) -> list[bytes | None]:
         """Remember each answer unless its key has one; return the earlier answers."""
         self._check()
+        if deadline_ms is not None and deadline_ms <= 0.0:
+            raise RedisUnavailableError("the deadline has passed")
         now = now_ms // DAY_MS
         newest = self.generations.setdefault(now, {})
         before = self.generations.get(now - 1, {})

@@ -9,7 +9,6 @@ from service.domain.allocation import Allocation, Publication
 from service.domain.decision import Decision
 from service.domain.experiment import AuditEntry, Experiment
 from service.domain.reward import Reward
-from service.domain.token import SigningKey
 from service.store.records import (
     Changes,
     Chunk,
@@ -173,23 +172,15 @@ class LeaseStore(Protocol):
         ...
 
 
-class SigningKeyStore(Protocol):
-    """The secrets that sign decision tokens."""
-
-    async def keys(self) -> list[SigningKey]:
-        """Return all keys, oldest first; makes the first one when there is none."""
-        ...
-
-    async def add(self, key: SigningKey) -> bool:
-        """Insert a key; False when its id is taken."""
-        ...
-
-
 class ReplayMemory(Protocol):
     """The idempotency memory: decision key -> the 20 bytes of the first answer."""
 
     async def remember(
-        self, keys: Sequence[bytes], values: Sequence[bytes], now_ms: int
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
+        now_ms: int,
+        deadline_ms: float | None = None,
     ) -> list[bytes | None]:
         """Remember each answer unless its key has one; return the earlier answers.
 
@@ -200,16 +191,15 @@ class ReplayMemory(Protocol):
             later one is told the earlier one's value.
         now_ms
             Chooses the 24-hour generation; the one before is looked up too.
+        deadline_ms
+            What the callers have left to wait: it may shorten the memory's own deadline.
 
         Returns
         -------
         list
             One entry per key: None where the answer was new, else the bytes remembered.
 
-        Raises
-        ------
-        RedisUnavailableError
-            Redis is gone, late or refuses writes.
+        Raises `RedisUnavailableError` when Redis is gone, late or refuses writes.
         """
         ...
 

@@ -42,12 +42,13 @@ class Circuit:
 
     def failed(self, error: BaseException) -> None:
         """Open, and find out at once whether that was all."""
-        if not self._open_until:
-            _log.warning("redis_unavailable", error=repr(error))
-        now = asyncio.get_running_loop().time()
-        self._open_until = math.inf
-        self._next_probe_at = now + PAUSE_SECONDS
+        self._open(error)
         self._start_probe()
+
+    def doubted(self) -> None:
+        """Stay closed unless a probe fails."""
+        if not self._open_until:
+            self._start_probe()
 
     async def close(self) -> None:
         """End a probe under way."""
@@ -55,16 +56,22 @@ class Circuit:
             self._probing.cancel()
             await asyncio.wait([self._probing])
 
+    def _open(self, error: BaseException) -> None:
+        if not self._open_until:
+            _log.warning("redis_unavailable", error=repr(error))
+        self._open_until = math.inf
+        self._next_probe_at = asyncio.get_running_loop().time() + PAUSE_SECONDS
+
     def _start_probe(self) -> None:
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._run_probe())
 
     async def _run_probe(self) -> None:
-        loop = asyncio.get_running_loop()
-        earliest = self._next_probe_at
         try:
             await self._probe()
-        except RedisUnavailableError:
-            self._next_probe_at = loop.time() + PAUSE_SECONDS
+        except RedisUnavailableError as error:
+            self._open(error)
         else:
-            self._open_until = max(earliest, loop.time())
+            if self._open_until:
+                now = asyncio.get_running_loop().time()
+                self._open_until = max(self._next_probe_at, now)

@@ -50,7 +50,13 @@ def script(name: str) -> Script:
 class RedisCaller(Protocol):
     """What the stores need of Redis; a cluster client has the same shape."""
 
-    async def run(self, lua: Script, keys: Sequence[bytes], *arguments: bytes) -> Reply:
+    async def run(
+        self,
+        lua: Script,
+        keys: Sequence[bytes],
+        *arguments: bytes,
+        deadline_ms: float | None = None,
+    ) -> Reply:
         """Run a script whose keys share one hash tag."""
         ...
 
@@ -86,14 +92,26 @@ class RedisClient:
         self._idle: list[AbstractConnection] = []
         self._circuit = Circuit(self._probe)
 
-    async def run(self, lua: Script, keys: Sequence[bytes], *arguments: bytes) -> Reply:
+    async def run(
+        self,
+        lua: Script,
+        keys: Sequence[bytes],
+        *arguments: bytes,
+        deadline_ms: float | None = None,
+    ) -> Reply:
         """Run a script with all its keys; one that the server lost is loaded first.
 
-        Raises `RedisUnavailableError` when Redis is gone, late or refuses.
+        `deadline_ms` may shorten the client's own. Raises `RedisUnavailableError` when Redis is
+        gone, late or refuses.
         """
         self._circuit.check()
+        seconds = self._deadline_seconds
+        if deadline_ms is not None and deadline_ms < seconds * 1_000:
+            if deadline_ms <= 0.0:
+                raise RedisUnavailableError("the deadline has passed")
+            seconds = deadline_ms / 1_000
         call = _packed((b"EVALSHA", lua.sha, len(keys), *keys, *arguments))
-        return await self._guarded(self._run(lua, call))
+        return await self._guarded(self._run(lua, call), seconds)
 
     async def commands(self, commands: Iterable[Command]) -> list[Reply]:
         """Run commands in one go; raises as `run` does, also if only one of them is refused."""
@@ -101,7 +119,8 @@ class RedisClient:
         packed = [_packed(command) for command in commands]
         if not packed:
             return []
-        return await self._guarded(self._exchange(b"".join(packed), len(packed)))
+        exchange = self._exchange(b"".join(packed), len(packed))
+        return await self._guarded(exchange, self._deadline_seconds)
 
     async def is_reachable(self) -> bool:
         """Return whether Redis answers; never raises."""
@@ -119,10 +138,17 @@ class RedisClient:
             for connection in self._idle:
                 await connection.disconnect()
 
-    async def _guarded(self, call: Awaitable[T]) -> T:
+    async def _guarded(self, call: Awaitable[T], seconds: float) -> T:
         try:
-            async with _Deadline(self._deadline_seconds):
+            async with _Deadline(seconds):
                 return await call
+        except TimeoutError as error:
+            # A caller in a hurry is no proof against Redis, or one could shut out all the others.
+            if seconds < self._deadline_seconds:
+                self._circuit.doubted()
+            else:
+                self._circuit.failed(error)
+            raise RedisUnavailableError("Redis is late") from error
         except ResponseError as error:  # It lives, and said no at once: nobody waits for it.
             raise RedisUnavailableError("Redis refuses the call") from error
         except GONE as error:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from itertools import chain
 from struct import unpack
+from typing import NamedTuple
 
 from service.domain.clock import DAY_MS, HOUR_MS, SECOND_MS, Clock
 from service.domain.decision import REPLAY_BYTES, Decision, replay_of
@@ -25,6 +26,20 @@ _FIELD = slice(2, 10)
 _ENTRY_BYTES = 8 + REPLAY_BYTES
 
 
+class _Call(NamedTuple):
+    """What the parts of one call have in common."""
+
+    lua: Script
+    generation: int
+    now_ms: int
+    deadline_ms: float | None
+
+    @property
+    def seconds(self) -> int:
+        """How long its buckets live."""
+        return (self.generation * GENERATION_MS + _LIFE_MS - self.now_ms) // SECOND_MS
+
+
 class RedisReplays:
     """Remembers 20 bytes of each decision for a day and what was left of the day before.
 
@@ -41,11 +56,15 @@ class RedisReplays:
         self._restore = script("restore")
 
     async def remember(
-        self, keys: Sequence[bytes], values: Sequence[bytes], now_ms: int
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
+        now_ms: int,
+        deadline_ms: float | None = None,
     ) -> list[bytes | None]:
         """Remember each answer unless its key has one; return the earlier answers."""
-        generation = now_ms // GENERATION_MS
-        return await self._call(self._remember, keys, values, generation, now_ms)
+        call = _Call(self._remember, now_ms // GENERATION_MS, now_ms, deadline_ms)
+        return await self._call(call, keys, values)
 
     async def restore(self, decisions: Sequence[Decision]) -> None:
         """Write what the ledger says of these decisions, over whatever is remembered."""
@@ -60,50 +79,38 @@ class RedisReplays:
             for start in range(0, len(each), BATCH_MAX):
                 batch = each[start : start + BATCH_MAX]
                 keys, values = [d.key for d in batch], [replay_of(d) for d in batch]
-                await self._call(self._restore, keys, values, generation, now_ms)
+                await self._call(_Call(self._restore, generation, now_ms, None), keys, values)
 
     async def _call(
-        self,
-        lua: Script,
-        keys: Sequence[bytes],
-        values: Sequence[bytes],
-        generation: int,
-        now_ms: int,
+        self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]
     ) -> list[bytes | None]:
         """Run a script over entries: one call, or one for each hash tag."""
         if not keys:
             return []
-        seconds = (generation * GENERATION_MS + _LIFE_MS - now_ms) // SECOND_MS
         if not self._by_tag:
-            return await self._run(lua, keys, values, generation, seconds)
+            return await self._run(call, keys, values)
         groups = _by_tag(keys)
         answers = await asyncio.gather(
-            *(
-                self._run(lua, [keys[i] for i in at], [values[i] for i in at], generation, seconds)
-                for at in groups
-            )
+            *(self._run(call, [keys[i] for i in at], [values[i] for i in at]) for at in groups)
         )
         # The script that restores tells nothing; then this is a list of None.
         earlier = dict(zip(chain(*groups), chain(*answers), strict=False))
         return [earlier.get(i) for i in range(len(keys))]
 
     async def _run(
-        self,
-        lua: Script,
-        keys: Sequence[bytes],
-        values: Sequence[bytes],
-        generation: int,
-        seconds: int,
+        self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]
     ) -> list[bytes | None]:
         joined = b"".join(keys)
         heads = unpack(">" + "H14x" * len(keys), joined)
-        now, before = self._buckets(generation), self._buckets(generation - 1)
+        now, before = self._buckets(call.generation), self._buckets(call.generation - 1)
         buckets = [now[head >> _UNUSED_BITS] for head in heads]
         buckets += [before[head >> _UNUSED_BITS] for head in heads]
         entries = b"".join([k[_FIELD] + v for k, v in zip(keys, values, strict=True)])
         if len(entries) != _ENTRY_BYTES * len(keys):
             raise ValueError(f"a value has not {REPLAY_BYTES} bytes")
-        earlier: list[bytes | None] = await self._redis.run(lua, buckets, entries, b"%d" % seconds)
+        earlier: list[bytes | None] = await self._redis.run(
+            call.lua, buckets, entries, b"%d" % call.seconds, deadline_ms=call.deadline_ms
+        )
         return earlier
 
     def _buckets(self, generation: int) -> list[bytes]:

@@ -49,14 +49,18 @@ class CrowdCounter(MemoryReplays):
     waiting_max = 0
 
     async def remember(
-        self, keys: Sequence[bytes], values: Sequence[bytes], now_ms: int
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
+        now_ms: int,
+        deadline_ms: float | None = None,
     ) -> list[bytes | None]:
         """Remember, a moment later."""
         self.waiting += 1
         self.waiting_max = max(self.waiting_max, self.waiting)
         await asyncio.sleep(0.001)
         self.waiting -= 1
-        return await super().remember(keys, values, now_ms)
+        return await super().remember(keys, values, now_ms, deadline_ms)
 
 
 async def test_a_template_gets_the_same_answer_by_get(client: httpx.AsyncClient) -> None:

@@ -12,6 +12,7 @@ import redis.asyncio
 
 from service.domain.clock import DAY_MS, HOUR_MS
 from service.domain.decision import replay_of
+from service.errors import RedisUnavailableError
 from service.store.memory_redis import MemoryReplays
 from service.store.ports import ReplayMemory
 from service.store.redis_connection import RedisClient
@@ -76,6 +77,14 @@ async def test_the_same_key_twice_in_a_batch_is_decided_once(pair: Pair) -> None
     (key,) = keys_of(1)
 
     assert await pair.one.remember([key, key], [value(1), value(2)], NOW_MS) == [None, value(1)]
+
+
+async def test_whoever_has_no_time_left_is_refused_and_nothing_is_remembered(pair: Pair) -> None:
+    keys = keys_of(1)
+    with pytest.raises(RedisUnavailableError):
+        await pair.one.remember(keys, [value(1)], NOW_MS, 0.0)
+
+    assert await pair.one.remember(keys, [value(2)], NOW_MS, 4_000.0) == [None]
 
 
 async def test_no_keys_have_no_earlier_answers(pair: Pair) -> None:

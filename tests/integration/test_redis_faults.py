@@ -14,7 +14,7 @@ import redis.asyncio
 
 from service.errors import RedisUnavailableError
 from service.store.redis_circuit import PAUSE_SECONDS
-from service.store.redis_connection import RedisClient
+from service.store.redis_connection import PROBE_SECONDS, RedisClient
 from service.store.redis_replays import RedisReplays
 from tests.servers import redis_server
 from tests.store_records import NOW_MS, HandClock
@@ -135,6 +135,44 @@ async def test_a_stopped_redis_costs_one_deadline_and_then_nothing(
 
     assert durations[0] < DEADLINE_MS / 1_000 + SLACK_SECONDS
     assert sum(duration > DEADLINE_MS / 2_000 for duration in durations) == 1
+
+
+async def test_a_caller_in_a_hurry_misses_its_own_deadline_and_no_other_caller_notices(
+    patient: RedisClient, patient_replays: RedisReplays, url: str
+) -> None:
+    key = os.urandom(16)
+    await remember(patient_replays, key, 1)
+    pid = await pid_of(url)
+    os.kill(pid, signal.SIGSTOP)
+    began = time.perf_counter()
+    with pytest.raises(RedisUnavailableError):
+        await patient_replays.remember([os.urandom(16)], [bytes(20)], NOW_MS, 20.0)
+    duration = time.perf_counter() - began
+    others = asyncio.create_task(remember(patient_replays, key, 2))
+    await asyncio.sleep(0.05)
+    os.kill(pid, signal.SIGCONT)
+
+    assert await others == (1).to_bytes(20, "big")
+    assert await patient.is_reachable()
+    assert duration < 20.0 / 1_000 + SLACK_SECONDS
+
+
+async def test_hurried_callers_alone_find_out_that_redis_hangs(
+    patient: RedisClient, url: str
+) -> None:
+    await patient.commands([(b"PING",)])
+    pid = await pid_of(url)
+    os.kill(pid, signal.SIGSTOP)
+    replays = RedisReplays(patient, HandClock())
+    try:
+        with pytest.raises(RedisUnavailableError, match="late"):
+            await replays.remember([os.urandom(16)], [bytes(20)], NOW_MS, 20.0)
+        await asyncio.sleep(PROBE_SECONDS + SLACK_SECONDS)
+        with pytest.raises(RedisUnavailableError, match="unavailable"):
+            await replays.remember([os.urandom(16)], [bytes(20)], NOW_MS, 20.0)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await recovered(replays)
 
 
 async def test_a_client_finds_a_redis_that_comes_back(server_directory: Path) -> None:

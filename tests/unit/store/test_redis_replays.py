@@ -20,10 +20,18 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[bytes], bytes, bytes]] = []
+        self.deadlines: list[float | None] = []
 
-    async def run(self, lua: Script, keys: Sequence[bytes], *arguments: bytes) -> Any:  # noqa: ANN401
+    async def run(
+        self,
+        lua: Script,
+        keys: Sequence[bytes],
+        *arguments: bytes,
+        deadline_ms: float | None = None,
+    ) -> Any:  # noqa: ANN401
         """Note a call and answer with a place for each entry."""
         assert lua.text
+        self.deadlines.append(deadline_ms)
         entries, seconds = arguments
         self.calls.append((list(keys), entries, seconds))
         return [b"%d" % i for i in range(len(keys) // 2)]
@@ -54,6 +62,14 @@ async def test_each_call_has_one_hash_tag_in_a_cluster() -> None:
     await RedisReplays(redis, HandClock(), by_tag=True).remember(KEYS, VALUES, NOW_MS)
 
     assert [len(tags(keys)) for keys, _, _ in redis.calls] == [1] * 16
+
+
+async def test_what_the_callers_have_left_goes_along_with_every_call() -> None:
+    redis = Recorder()
+    await RedisReplays(redis, HandClock(), by_tag=True).remember(KEYS, VALUES, NOW_MS, 3.5)
+    await RedisReplays(redis, HandClock()).remember(KEYS, VALUES, NOW_MS)
+
+    assert redis.deadlines == [3.5] * 16 + [None]
 
 
 async def test_answers_of_several_tags_come_in_the_order_of_the_keys() -> None:
