@@ -158,13 +158,13 @@ def _api(options: argparse.Namespace, settings: Settings) -> int:
     from service.api import app, server  # noqa: PLC0415  Only this command needs them.
     from service.bootstrap.api import build_api  # noqa: PLC0415
 
-    application = app.create_app(build_api(settings, migrate=options.migrate))
+    services = build_api(settings, migrate=options.migrate)
     if options.fd is None:
         _warn_if_exposed(options.host)
         listener = supervisor.listen(options.host, options.port)
     else:
         listener = socket.socket(fileno=options.fd)
-    server.run(application, listener)
+    server.run(app.create_app(services), listener, services.metrics.refused)
     return 0
 
 

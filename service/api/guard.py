@@ -11,11 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import problem_of_status, response
 from service.domain.limits import BODY_BYTES_MAX, PAYLOAD_BYTES_MAX, VARIANTS_MAX
-from service.metrics import Metrics
+from service.metrics import UNMATCHED, Metrics
 
 # Room for a definition whose every variant has the largest payload.
 DEFINITION_BYTES_MAX = VARIANTS_MAX * PAYLOAD_BYTES_MAX + BODY_BYTES_MAX
-UNMATCHED = "unmatched"  # Paths that are no route of ours are never labels.
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _NOT_JSON = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 

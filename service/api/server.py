@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.api.protocol import KEEP_ALIVE_SECONDS, Protocol
 
 BACKLOG = 2_048
-KEEP_ALIVE_SECONDS = 75  # Longer than load balancers keep idle connections: 60 s, mostly.
 END_SECONDS = 8  # For requests under way.
 # Whatever stands after the start stays: collections that look at it cost 29 ms instead of 3.
 GC_THRESHOLDS = (50_000, 50, 100)
@@ -22,47 +23,7 @@ GC_THRESHOLDS = (50_000, 50, 100)
 # SQL runs on threads that let go of the interpreter at every statement: with Python's 5 ms they
 # would wait longer to go on than for the database.
 THREAD_SWITCH_SECONDS = 0.0005
-
-
-class CorkedTransport:
-    """A transport that joins what one turn of the loop writes.
-
-    uvicorn writes the head and the body of an answer apart; together they cost one system call
-    and one packet instead of two.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._parts: list[bytes] = []
-        self._call_soon = asyncio.get_running_loop().call_soon
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        """Write soon."""
-        if not self._parts:
-            self._call_soon(self._flush)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        """Write what is there, then close."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        data = b"".join(self._parts)
-        self._parts.clear()
-        # A client that hung up since the write is nobody to write to: uvloop would raise.
-        if data and not self.is_closing():
-            self._transport.write(data)
-
-    def __getattr__(self, name: str) -> object:
-        """Be the transport in all else."""
-        return getattr(self._transport, name)
-
-
-class _Protocol(HttpToolsProtocol):
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, CorkedTransport(transport)))
+TICKS_PER_SECOND = 10  # Of uvicorn's main loop.
 
 
 class _Server(uvicorn.Server):
@@ -73,13 +34,22 @@ class _Server(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_PER_SECOND == 0:
+            for connection in tuple(self.server_state.connections):
+                cast(Protocol, connection).tick()
+        return await super().on_tick(counter)
 
-def run(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve on a listening socket until SIGTERM; requests under way are finished."""
+
+def run(app: ASGIApp, listener: socket.socket, refused: Callable[[int], None]) -> None:
+    """Serve on a listening socket until SIGTERM; requests under way are finished.
+
+    `refused` is told the status of each request that did not reach the application.
+    """
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=_Protocol,
+        http=cast(type[Protocol], partial(Protocol, refused=refused)),
         ws="none",
         lifespan="on",
         access_log=False,

@@ -1,5 +1,5 @@
 """What operators see of the service; the only home of the metrics library."""
 
-from service.metrics.catalogue import Metrics, forget_process
+from service.metrics.catalogue import UNMATCHED, Metrics, forget_process
 
-__all__ = ["Metrics", "forget_process"]
+__all__ = ["UNMATCHED", "Metrics", "forget_process"]

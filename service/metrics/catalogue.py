@@ -27,6 +27,7 @@ from service.metrics.buffers import Buffered, Distribution
 SECONDS_EDGES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SIZE_EDGES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 EXPERIMENT_LABELS_MAX = 500  # More experiments than this share one label.
+UNMATCHED = "unmatched"  # Paths that are no route of ours are never labels.
 OTHER_EXPERIMENTS = "_other"  # No id starts with an underscore.
 
 # Nobody asks when a series began, and each would be one more line of every scrape.
@@ -143,6 +144,10 @@ class Metrics:
         """Count an HTTP request and its time; `route` is the template, never the path."""
         self._tally(self._requests, (route, status), 1)
         self._seconds.observe(route, seconds)
+
+    def refused(self, status: int) -> None:
+        """Count a request that was refused before its path was looked at."""
+        self.requested(UNMATCHED, status, 0.0)
 
     def batch_size(self, kind: str, count: int) -> None:
         """Count how many requests were handled together."""

@@ -3,7 +3,7 @@
 import asyncio
 from typing import cast
 
-from service.api.server import CorkedTransport
+from service.api.transport import CorkedTransport
 
 
 class Wire:

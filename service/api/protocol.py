@@ -1,0 +1,190 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, with limits on heads and on slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+from service.api.errors import PROBLEM_MEDIA_TYPE, problem_of_status
+from service.api.security_headers import SECURITY_HEADERS
+from service.api.transport import CorkedTransport
+from service.domain import limits
+
+KEEP_ALIVE_SECONDS = 75  # Longer than load balancers keep idle connections: 60 s, mostly.
+# A refused client may still be sending. Were the socket closed at once, the kernel would reset
+# the connection, and the answer might be lost.
+LINGER_SECONDS = 2
+
+
+class _Awaited(Enum):
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class HeadRefusedError(Exception):
+    """A head beyond our limits; raised through the parser."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def _nobody(_status: int) -> None:
+    return
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection; `refused` is told the status of what never reached the application.
+
+    Time is counted in ticks of the server, one a second for all connections, because a timer
+    for every request would cost more than parsing it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        refused: Callable[[int], None] = _nobody,
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self._refused = refused
+        self._awaited = _Awaited.NOTHING
+        self._seconds = 0  # Waited for what is awaited.
+        self._read_bytes = 0  # Of the last read.
+        self._head_bytes = 0  # Of the head's reads after its first.
+        self._is_refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Cork the transport."""
+        super().connection_made(cast(asyncio.Transport, CorkedTransport(transport)))
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and refuse what is not HTTP or beyond the limits."""
+        if self._is_refused:
+            return
+        self._unset_keepalive_if_required()
+        self._read_bytes = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Answered as if no upgrade were wished; what follows in the other protocol is not read.
+            self.cycle.keep_alive = False
+            self._is_refused = True
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            status = HTTPStatus.BAD_REQUEST
+            self._refuse(cause.status if isinstance(cause, HeadRefusedError) else status)
+        else:
+            if self._awaited is _Awaited.HEAD:
+                self._check_unfinished_head()
+
+    def on_message_begin(self) -> None:
+        """Await the head."""
+        super().on_message_begin()
+        self._await(_Awaited.HEAD)
+        self._head_bytes = -self._read_bytes
+
+    def on_headers_complete(self) -> None:
+        """Check the head, and start the application on it."""
+        is_large = self._read_bytes > limits.URL_BYTES_MAX or self._head_bytes >= 0
+        if is_large or len(self.headers) > limits.HEADERS_MAX:
+            self._check_head()
+        super().on_headers_complete()
+        self._await(_Awaited.BODY)
+
+    def on_message_complete(self) -> None:
+        """Await nothing more."""
+        self._await(_Awaited.NOTHING)
+        super().on_message_complete()
+
+    def tick(self) -> None:
+        """Count one second; give up a client that is too slow."""
+        if self.flow.read_paused:  # Then it is us who are slow.
+            return
+        self._seconds += 1
+        if self._is_refused:
+            if self._seconds > LINGER_SECONDS and not self._is_answering():
+                self.transport.close()
+        elif self._awaited is _Awaited.NOTHING:
+            # After an answer uvicorn's own timer runs, but not before the first request.
+            is_idle = self.timeout_keep_alive_task is None and not self._is_answering()
+            if is_idle and self._seconds > KEEP_ALIVE_SECONDS:
+                self.transport.close()
+        elif self._seconds > limits.RECEIVE_SECONDS_MAX:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def shutdown(self) -> None:
+        """Close now, or once the answer under way is written."""
+        if self._is_refused and not self._is_answering():
+            self.transport.close()
+        else:
+            super().shutdown()
+
+    def _await(self, awaited: _Awaited) -> None:
+        self._awaited = awaited
+        self._seconds = 0
+
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return not (cycle is None or cycle.response_complete or cycle.disconnected)
+
+    def _check_unfinished_head(self) -> None:
+        self._head_bytes += self._read_bytes
+        if self._head_bytes > limits.URL_BYTES_MAX + limits.HEADERS_BYTES_MAX:
+            is_url = len(self.url) > limits.URL_BYTES_MAX
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG if is_url else _HEADERS_TOO_LARGE)
+
+    def _check_head(self) -> None:
+        if len(self.url) > limits.URL_BYTES_MAX:
+            raise HeadRefusedError(HTTPStatus.REQUEST_URI_TOO_LONG)
+        size = sum(len(name) + len(value) for name, value in self.headers)
+        if size > limits.HEADERS_BYTES_MAX or len(self.headers) > limits.HEADERS_MAX:
+            raise HeadRefusedError(_HEADERS_TOO_LARGE)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer with a problem where an answer can still be written, and close."""
+        cycle, is_body = self.cycle, self._awaited is _Awaited.BODY
+        self._is_refused = True
+        self._seconds = 0
+        if self._is_answering() and not is_body:
+            cycle.keep_alive = False  # The answer under way is the last.
+        elif is_body and (cycle.response_started or self.pipeline):
+            self.transport.close()
+        else:
+            if is_body:  # The application learns that its client is gone.
+                cycle.disconnected = True
+                cycle.message_event.set()
+            else:
+                self._refused(status)
+            self.transport.write(_refusal(status, self.server_state.default_headers))
+            self.transport.write_eof()
+
+
+_HEADERS_TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+
+
+def _refusal(status: HTTPStatus, defaults: list[tuple[bytes, bytes]]) -> bytes:
+    body = problem_of_status(status)
+    headers = [
+        *defaults,
+        (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+        *SECURITY_HEADERS,
+    ]
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return STATUS_LINE[status] + lines + b"\r\n" + body
