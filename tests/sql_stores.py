@@ -16,6 +16,8 @@ from service.domain.clock import HOUR_MS
 from service.domain.decision import Decision, Source, decision_key
 from service.domain.experiment import Experiment, Variant
 from service.domain.reward import Reward, RewardStatus
+from service.store.access_ports import ActStore, ApiKeyStore, SigningKeyStore
+from service.store.memory_access import MemoryActStore, MemoryApiKeyStore
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_sql import (
     MemoryAllocationStore,
@@ -29,10 +31,11 @@ from service.store.ports import (
     ExperimentStore,
     LeaseStore,
     Ledger,
-    SigningKeyStore,
     SnapshotStore,
 )
+from service.store.sql_acts import SqlActStore
 from service.store.sql_allocations import SqlAllocationStore
+from service.store.sql_api_keys import SqlApiKeyStore
 from service.store.sql_database import SqlDatabase
 from service.store.sql_experiments import SqlExperimentStore
 from service.store.sql_leases import SqlLeaseStore
@@ -58,6 +61,8 @@ class Stores:
     snapshots: SnapshotStore
     leases: LeaseStore
     signing_keys: SigningKeyStore
+    acts: ActStore
+    api_keys: ApiKeyStore
 
 
 @dataclass(frozen=True)
@@ -81,13 +86,16 @@ class SteadyClock:
 
 
 def memory_stores() -> Stores:
+    acts = MemoryActStore()
     return Stores(
         MemoryLedger(),
         MemoryExperimentStore(),
         MemoryAllocationStore(),
         MemorySnapshotStore(),
         MemoryLeaseStore(SteadyClock()),
-        MemorySigningKeyStore(),
+        MemorySigningKeyStore(acts),
+        acts,
+        MemoryApiKeyStore(acts),
     )
 
 
@@ -99,6 +107,8 @@ def sql_stores(database: SqlDatabase) -> Stores:
         SqlSnapshotStore(database),
         SqlLeaseStore(database),
         SqlSigningKeyStore(database),
+        SqlActStore(database),
+        SqlApiKeyStore(database),
     )
 
 

@@ -7,7 +7,7 @@ import secrets
 from service.domain.clock import MINUTE_MS, Clock
 from service.domain.token import KEY_IDS_MAX, SECRET_BYTES, SigningKey, TokenCodec
 from service.errors import LedgerUnavailableError, StateConflictError
-from service.store.ports import SigningKeyStore
+from service.store.access_ports import SigningKeyStore
 
 # Every process has loaded a new key, more than once, before the first one signs with it.
 LEAD_MS = 5 * MINUTE_MS

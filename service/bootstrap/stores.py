@@ -11,7 +11,9 @@ from service.settings import Settings
 from service.store.redis_allocations import RedisAllocations
 from service.store.redis_connection import RedisClient
 from service.store.redis_replays import RedisReplays
+from service.store.sql_acts import SqlActStore
 from service.store.sql_allocations import SqlAllocationStore
+from service.store.sql_api_keys import SqlApiKeyStore
 from service.store.sql_database import SqlDatabase
 from service.store.sql_experiments import SqlExperimentStore
 from service.store.sql_leases import SqlLeaseStore
@@ -35,6 +37,8 @@ class SqlStores:
     snapshots: SqlSnapshotStore
     leases: SqlLeaseStore
     signing_keys: SqlSigningKeyStore
+    api_keys: SqlApiKeyStore
+    acts: SqlActStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,8 @@ def open_sql(settings: Settings) -> SqlStores:
         snapshots=SqlSnapshotStore(database),
         leases=SqlLeaseStore(database),
         signing_keys=SqlSigningKeyStore(database),
+        api_keys=SqlApiKeyStore(database),
+        acts=SqlActStore(database),
     )
 
 

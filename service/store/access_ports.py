@@ -1,4 +1,4 @@
-"""The promises about tenants, API keys and administrative acts; all stores keep them alike."""
+"""The promises about tenants, keys and administrative acts; all stores keep them alike."""
 
 from __future__ import annotations
 
@@ -64,6 +64,18 @@ class ActStore(Protocol):
 
     async def of_tenant(self, tenant: int, limit: int, after: int = 0) -> list[AdminAct]:
         """Return at most `limit` acts of a tenant, oldest first; `after` is the last id seen."""
+        ...
+
+
+class SigningKeyStore(Protocol):
+    """The secrets that sign decision tokens."""
+
+    async def keys(self) -> list[SigningKey]:
+        """Return all keys, oldest first; makes the first one when there is none."""
+        ...
+
+    async def add(self, key: SigningKey, act: AdminAct | None = None) -> bool:
+        """Insert a key, with the act that made it; False when its id is taken."""
         ...
 
 

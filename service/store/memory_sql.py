@@ -7,11 +7,13 @@ from copy import deepcopy
 
 from msgspec import structs
 
+from service.domain.access import AdminAct
 from service.domain.allocation import Allocation
 from service.domain.clock import HOUR_MS, Clock
 from service.domain.experiment import AuditEntry, Experiment
 from service.domain.token import SigningKey
 from service.errors import ExperimentNotFoundError, RevisionConflictError, StateConflictError
+from service.store.memory_access import MemoryActStore
 from service.store.records import Snapshot
 from service.store.sql_signing_keys import first_key
 
@@ -161,8 +163,9 @@ class MemoryLeaseStore:
 class MemorySigningKeyStore:
     """See `service.store.ports.SigningKeyStore`."""
 
-    def __init__(self) -> None:
+    def __init__(self, acts: MemoryActStore | None = None) -> None:
         self._keys: dict[int, SigningKey] = {}
+        self._acts = acts
 
     async def keys(self) -> list[SigningKey]:
         """Return all keys, oldest first; makes the first one when there is none."""
@@ -170,8 +173,10 @@ class MemorySigningKeyStore:
             await self.add(first_key())
         return sorted(self._keys.values(), key=lambda key: (key.active_from_ms, key.id))
 
-    async def add(self, key: SigningKey) -> bool:
-        """Insert a key; False when its id is taken."""
+    async def add(self, key: SigningKey, act: AdminAct | None = None) -> bool:
+        """Insert a key, with the act that made it; False when its id is taken."""
         is_new = key.id not in self._keys
         self._keys.setdefault(key.id, key)
+        if is_new and act is not None and self._acts is not None:
+            self._acts.append(act)
         return is_new

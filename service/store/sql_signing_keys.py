@@ -7,7 +7,9 @@ from functools import partial
 
 from sqlalchemy import Connection, select
 
+from service.domain.access import AdminAct
 from service.domain.token import SECRET_BYTES, SigningKey
+from service.store.sql_acts import insert_act
 from service.store.sql_database import SqlDatabase
 from service.store.sql_statements import insert_or_ignore
 from service.store.sql_tables import signing_keys
@@ -28,9 +30,10 @@ class SqlSigningKeyStore:
         await self.add(first_key())
         return await self._database.read(_keys)
 
-    async def add(self, key: SigningKey) -> bool:
-        """Insert a key; False when its id is taken."""
-        return await self._database.write(partial(_add, key=key))
+    async def add(self, key: SigningKey, act: AdminAct | None = None) -> bool:
+        """Insert a key, with the act that made it; False when its id is taken."""
+        change = partial(_add, key=key, act=act)
+        return await self._database.write(change, is_repeatable=act is None)
 
 
 def first_key() -> SigningKey:
@@ -46,8 +49,11 @@ def _keys(connection: Connection) -> list[SigningKey]:
     ]
 
 
-def _add(connection: Connection, key: SigningKey) -> bool:
+def _add(connection: Connection, key: SigningKey, act: AdminAct | None) -> bool:
     statement = insert_or_ignore(connection, signing_keys).values(
         id=key.id, secret=key.secret, active_from_ms=key.active_from_ms
     )
-    return connection.execute(statement.returning(signing_keys.c.id)).scalar() is not None
+    is_new = connection.execute(statement.returning(signing_keys.c.id)).scalar() is not None
+    if is_new and act is not None:
+        insert_act(connection, act)
+    return is_new

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from service.store import sql_tables_access  # noqa: F401  Its tables join the metadata.
 from service.store.sql_tables import metadata
 
 context.configure(
