@@ -12,9 +12,11 @@ from starlette.types import ASGIApp
 
 from service.api import errors, experiments, exports, hot_openapi, operations, reports
 from service.api.dependencies import Services
-from service.api.guard import BodyGuard, Stopwatch
+from service.api.guard import BodyGuard, HeadAsGet, Stopwatch
 from service.api.hot import HotDispatcher, HotRoutes
+from service.api.request_ids import RequestIds
 from service.api.schemas import struct_components
+from service.api.security_headers import SecurityHeaders
 
 _DESCRIPTION = (
     "Picks which variant of a promotion e-mail each recipient gets, learns from conversions, and "
@@ -47,7 +49,8 @@ class Application(FastAPI):
 def create_app(services: Services) -> ASGIApp:
     """Return the whole application."""
     routes = HotRoutes(services.decisions, services.bulk, services.rewards, services.tenant)
-    return HotDispatcher(routes, _inner(services), services.metrics)
+    inner = SecurityHeaders(RequestIds(HeadAsGet(_inner(services))))
+    return HotDispatcher(routes, inner, services.metrics)
 
 
 def _inner(services: Services) -> Application:

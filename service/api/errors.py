@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from service import errors
 from service.errors import ServiceError
@@ -183,8 +184,10 @@ async def _on_exception(_: Request, __: Exception) -> Response:
 
 def _methods(request: Request) -> list[str]:
     """Return what is served under a request's path."""
-    path, routes = request.scope["path"], request.app.state.routes
-    return sorted({name for r in routes if r.path_regex.match(path) for name in r.methods})
+    others = [route for route in request.app.routes if isinstance(route, Route)]
+    path, routes = request.scope["path"], [*others, *request.app.state.routes]
+    found = {name for r in routes if r.path_regex.match(path) for name in r.methods}
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 def _words(error: type[ServiceError]) -> str:

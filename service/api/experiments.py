@@ -18,6 +18,7 @@ from service.api.dependencies import (
 from service.api.schemas import READ_STATUSES, WRITE_STATUSES, Id, problems
 from service.api.schemas_experiments import ExperimentBody, ExperimentView
 from service.api.schemas_views import AllocationView, ExperimentList, Trail
+from service.api.strict_json import StrictRoute
 from service.experiments import Act, VariantAct
 
 PAGE_SIZE = 100  # Making a page keeps the event loop from choices for some milliseconds.
@@ -28,7 +29,7 @@ _created: dict[int | str, dict[str, Any]] = {
     HTTPStatus.CREATED.value: {"model": ExperimentView, "description": "Created."}
 }
 _reads, _writes = problems(*READ_STATUSES), problems(*WRITE_STATUSES)
-router = APIRouter(tags=["experiments"])
+router = APIRouter(tags=["experiments"], route_class=StrictRoute)
 
 
 @router.get("/experiments", summary="List experiments", responses=problems(405, 422, 500, 503))

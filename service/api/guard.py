@@ -1,4 +1,4 @@
-"""What every request passes before FastAPI reads it: body limits, media type, and the stopwatch."""
+"""What every request passes before FastAPI reads it: body limits, HEAD, and the stopwatch."""
 
 from __future__ import annotations
 
@@ -35,6 +35,30 @@ class BodyGuard:
             await self._app(scope, _counted(receive), send)
         else:
             await response(refused, problem_of_status(refused))(scope, receive, send)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET is answered, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on as a GET, and keep its answer's body back."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        is_over = False
+
+        async def bodiless(message: Message) -> None:
+            nonlocal is_over
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not is_over:  # The end of the answer makes a stream behind it stop.
+                is_over = True
+                await send({"type": "http.response.body", "body": b""})
+
+        await self._app({**scope, "method": "GET"}, receive, bodiless)
 
 
 class Stopwatch:

@@ -225,7 +225,7 @@ async def test_another_method_is_a_405_that_names_those_served(client: httpx.Asy
 
     is_problem(lists, 405)
     is_problem(one, 405)
-    assert (lists.headers["allow"], one.headers["allow"]) == ("GET", "GET, PUT")
+    assert (lists.headers["allow"], one.headers["allow"]) == ("GET, HEAD", "GET, HEAD, PUT")
 
 
 @pytest.mark.parametrize("actor", ["x" * 65, SECRET, " ", ""])
