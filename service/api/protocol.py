@@ -58,9 +58,11 @@ class Protocol(HttpToolsProtocol):
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
         refused: Callable[[int], None] = _nobody,
     ) -> None:
-        super().__init__(config, server_state, app_state)
+        super().__init__(config, server_state, app_state, _loop)
         self._refused = refused
         self._awaited = _Awaited.NOTHING
         self._seconds = 0  # Waited for what is awaited.

@@ -71,7 +71,7 @@ class Rig:
     def protocol(self) -> Protocol:
         """Return the protocol of a new connection."""
         config = Config(self.app, lifespan="off", log_config=None, ws="none")
-        return Protocol(config, self.state, {}, self.refused.append)
+        return Protocol(config, self.state, {}, refused=self.refused.append)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection that the server has noticed."""
