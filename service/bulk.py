@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec import Struct
 
-from service.decisions import BATCH_MAX, SOURCE_NAMES, Decisions, Settled
+from service.decisions import BATCH_MAX, SOURCE_NAMES, Asking, Decisions, Settled
+from service.domain.clock import SECOND_MS
 from service.domain.decision import Decision, send_bytes
 from service.domain.serving import ServingTable
+from service.sla import CHOOSE_REDIS_DEADLINE_MS
 
 # While Redis answers one slice the next is built; more would only lengthen the queue there.
 SLICES_AHEAD = 2
@@ -39,17 +41,22 @@ class Bulk:
         return await self._decisions.table(tenant, experiment_id)
 
     async def choose(
-        self, table: ServingTable, occasion: str, units: Sequence[str]
+        self,
+        table: ServingTable,
+        occasion: str,
+        units: Sequence[str],
+        deadline: float | None = None,
     ) -> AsyncIterator[Slice]:
         """Yield the settled slices of a send, in the units' order.
 
         One table serves the whole call, so all its propensities are of one allocation version.
+        For slices that come after `deadline`, a time of the event loop, Redis is not asked.
         """
         pending: deque[asyncio.Task[Settled]] = deque()
         try:
             for start in range(0, len(units), BATCH_MAX):
                 some = units[start : start + BATCH_MAX]
-                pending.append(asyncio.create_task(self._settled(table, occasion, some)))
+                pending.append(asyncio.create_task(self._settled(table, occasion, some, deadline)))
                 # Let the slice reach Redis, and other callers have their turn.
                 await asyncio.sleep(0)
                 if len(pending) > SLICES_AHEAD:
@@ -60,10 +67,13 @@ class Bulk:
             for task in pending:
                 task.cancel()
 
-    async def _settled(self, table: ServingTable, occasion: str, units: Sequence[str]) -> Settled:
+    async def _settled(
+        self, table: ServingTable, occasion: str, units: Sequence[str], deadline: float | None
+    ) -> Settled:
         async with self._places:
             candidates = [self._candidate(table, occasion, unit) for unit in units]
-            return await self._decisions.settle(candidates, range(len(candidates)))
+            asking = Asking(range(len(candidates)), _left_ms(deadline))
+            return await self._decisions.settle(candidates, [asking])
 
     def _candidate(self, table: ServingTable, occasion: str, unit: str) -> Decision:
         send = send_bytes(unit, occasion)
@@ -76,7 +86,15 @@ class Bulk:
         del pending[0]  # Only now: a cancelled wait leaves it to be cancelled too.
         for source, count in Counter(d.source for d in settled.decisions).items():
             name = SOURCE_NAMES[source]
-            self._decisions.metrics.decided(table.allocation.experiment_id, name, count)
+            self._decisions.metrics.decided(table.label, name, count)
         newest = max(decision.variant for decision in settled.decisions)
         table = await self._decisions.table_with(table, newest)
         return Slice(settled.decisions, settled.replayed, table)
+
+
+def _left_ms(deadline: float | None) -> float | None:
+    """Return what a call has left, None when that is no less than Redis gets anyway."""
+    if deadline is None:
+        return None
+    left_ms = (deadline - asyncio.get_running_loop().time()) * SECOND_MS
+    return None if left_ms >= CHOOSE_REDIS_DEADLINE_MS else max(0.0, left_ms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from itertools import count
 
 import httpx
@@ -31,6 +31,7 @@ from service.store.memory_ledger import MemoryLedger
 from service.store.memory_redis import MemoryAllocations, MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryAllocationStore, MemoryExperimentStore
 from service.store.records import Cursor, EvidenceChange, LedgerRow
+from tests.keys import an_open_keyring
 
 NOW_MS = 1_795_000_000_000
 KEY_ID = 1
@@ -145,6 +146,7 @@ class House:
         )
         self.tables = ServingTables(stores, self.clock, self.metrics)
         self.allocator = Allocator(stores, self.clock, self.metrics)
+        self.keyring = an_open_keyring(self.clock)
         self.services = self._services()
 
     @property
@@ -189,8 +191,9 @@ class House:
             reports=Reports(ledger=self.ledger, tables=self.tables, clock=self.clock),
             exports=Exports(self.store, self.ledger, lambda: self.codec),
             metrics=self.metrics,
-            health=Health(self.tables, self.outbox, self.ledger),
+            health=Health(self.tables, self.outbox, self.ledger, lambda: True),
             clock=self.clock,
+            keyring=self.keyring,
             start=self._start,
             stop=self._stop,
             decisions=decisions,
@@ -205,16 +208,14 @@ class House:
     async def _stop(self) -> None:
         self.started.append("stop")
 
-    def of_tenant(self, tenant: int) -> ASGIApp:
-        """Return the application of another tenant over the same stores."""
-        given = {f.name: getattr(self.services, f.name) for f in fields(self.services)}
-        return create_app(replace(self.services, **{**given, "tenant": tenant}))
-
     @asynccontextmanager
-    async def client(self, app: ASGIApp | None = None) -> AsyncIterator[httpx.AsyncClient]:
-        """Talk to the application in process."""
-        transport = httpx.ASGITransport(app=app or self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async def client(self, key: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+        """Talk to the application in process, with an API key if one is given."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        transport = httpx.ASGITransport(app=self.app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://test", headers=headers
+        ) as client:
             yield client
 
     def decision(self, serial: int, variant: int = 0, *, experiment: int = 1) -> Decision:

@@ -10,7 +10,10 @@ from typing import Any
 
 import httpx
 
-from service.api.hot import HotDispatcher, HotRoutes
+from service.api.admission import Admission
+from service.api.authentication import Authentication
+from service.api.hot import HotRoutes
+from service.api.hot_dispatch import HotDispatcher
 from service.bulk import Bulk
 from service.decisions import Decisions
 from service.domain.allocation import EffectiveEvidence, Publication, allocation_of
@@ -22,6 +25,7 @@ from service.metrics import Metrics
 from service.rewards import Rewards
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_redis import MemoryOutbox, MemoryReplays
+from tests.keys import an_open_keyring
 
 NOW_MS = 1_795_000_000_000
 
@@ -126,8 +130,11 @@ class HotRig:
             clock=self.clock,
             metrics=self.metrics,
         )
-        routes = HotRoutes(self.decisions, Bulk(self.decisions), self.rewards, 1)
-        self.app = HotDispatcher(routes, _inner, self.metrics)
+        routes = HotRoutes(self.decisions, Bulk(self.decisions), self.rewards)
+        self.keyring = an_open_keyring(self.clock)
+        self.admission = Admission(self.metrics.overload)
+        authentication = Authentication(self.keyring)
+        self.app = HotDispatcher(routes, authentication, self.admission, _inner, self.metrics)
 
     def experiment(self, **changes: Any) -> Experiment:  # noqa: ANN401  The fields of Experiment.
         """Put an experiment of variants a (control), b and c in force, with weights 2:1:1."""

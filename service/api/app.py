@@ -10,10 +10,22 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from service.api import errors, experiments, exports, hot_openapi, operations, reports
+from service.api import (
+    errors,
+    experiments,
+    exports,
+    hot_openapi,
+    openapi_access,
+    operations,
+    reports,
+)
+from service.api.admission import Admission
+from service.api.authentication import Authentication
 from service.api.dependencies import Services
+from service.api.gate import Gate
 from service.api.guard import BodyGuard, HeadAsGet, Stopwatch
-from service.api.hot import HotDispatcher, HotRoutes
+from service.api.hot import HotRoutes
+from service.api.hot_dispatch import HotDispatcher
 from service.api.request_ids import RequestIds
 from service.api.schemas import struct_components
 from service.api.security_headers import SecurityHeaders
@@ -42,18 +54,23 @@ class Application(FastAPI):
             document = super().openapi()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(struct_components())
-            self.openapi_schema = hot_openapi.describe(document)
+            self.openapi_schema = openapi_access.describe(hot_openapi.describe(document))
         return self.openapi_schema
 
 
 def create_app(services: Services) -> ASGIApp:
     """Return the whole application."""
-    routes = HotRoutes(services.decisions, services.bulk, services.rewards, services.tenant)
-    inner = SecurityHeaders(RequestIds(HeadAsGet(_inner(services))))
-    return HotDispatcher(routes, inner, services.metrics)
+    routes = HotRoutes(services.decisions, services.bulk, services.rewards)
+    authentication, admission = (
+        Authentication(services.keyring),
+        Admission(services.metrics.overload),
+    )
+    inner = _inner(services, authentication, admission)
+    behind = SecurityHeaders(RequestIds(HeadAsGet(inner)))
+    return HotDispatcher(routes, authentication, admission, behind, services.metrics)
 
 
-def _inner(services: Services) -> Application:
+def _inner(services: Services, authentication: Authentication, admission: Admission) -> Application:
     app = Application(
         title="promobandit",
         description=_DESCRIPTION,
@@ -68,11 +85,14 @@ def _inner(services: Services) -> Application:
         lifespan=_lifespan,
     )
     app.state.services = services
+    app.state.admission = admission
     routers = [room.router for room in (experiments, reports, exports, operations)]
     for router in routers:
         app.include_router(router)
-    errors.install(app, [r for router in routers for r in router.routes if isinstance(r, APIRoute)])
+    routes = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]
+    errors.install(app, routes)
     app.add_middleware(BodyGuard)
+    app.add_middleware(Gate, routes=routes, authentication=authentication, admission=admission)
     app.add_middleware(Stopwatch, metrics=services.metrics)
     return app
 
@@ -80,8 +100,11 @@ def _inner(services: Services) -> Application:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
+    admission: Admission = app.state.admission
     await services.start()
+    admission.start()
     try:
         yield
     finally:
+        admission.stop()
         await services.stop()

@@ -8,10 +8,11 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Header, Path, Request
 
+from service.api.authentication import Keyring
 from service.bulk import Bulk
 from service.decisions import Decisions
+from service.domain.access import Principal
 from service.domain.clock import Clock
-from service.domain.experiment import DEFAULT_TENANT
 from service.domain.limits import ID_PATTERN
 from service.domain.serving import ServingTable
 from service.experiments import Experiments, Target
@@ -56,7 +57,7 @@ class Services:
     clock: Clock
     start: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
-    tenant: int = DEFAULT_TENANT
+    keyring: Keyring
 
 
 def services_of(request: Request) -> Services:
@@ -65,9 +66,18 @@ def services_of(request: Request) -> Services:
     return services
 
 
-def tenant_of(services: Annotated[Services, Depends(services_of)]) -> int:
-    """Return the tenant of a request: the only one, until keys name others."""
-    return services.tenant
+def principal_of(request: Request) -> Principal:
+    """Return whom a request acts as; the gate has found it out."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+PrincipalDep = Annotated[Principal, Depends(principal_of)]
+
+
+def tenant_of(principal: PrincipalDep) -> int:
+    """Return the tenant whose experiments a request sees."""
+    return principal.tenant
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]
@@ -89,9 +99,18 @@ Actor = Annotated[
 ]
 
 
-def target_of(
-    experiment_id: ExperimentId, tenant: TenantDep, actor: Actor = ACTOR_DEFAULT
-) -> Target:
+def actor_of(principal: PrincipalDep, actor: Actor = ACTOR_DEFAULT) -> str:
+    """Return who acts: what they say of themselves, and the key that proves it."""
+    if principal.key_id is None:
+        return actor
+    key = f"key:{principal.key_id}"
+    return key if actor == ACTOR_DEFAULT else f"{actor} by {key}"
+
+
+ActorDep = Annotated[str, Depends(actor_of)]
+
+
+def target_of(experiment_id: ExperimentId, tenant: TenantDep, actor: ActorDep) -> Target:
     """Return which experiment is meant, and who acts on it."""
     return Target(tenant, experiment_id, actor)
 

@@ -45,6 +45,8 @@ STATUS_OF: Mapping[type[ServiceError], HTTPStatus] = {
     errors.LedgerUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.OutboxUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RedisUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.PositionMovedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LedgerWentBackError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.PoisonRecordError: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
@@ -156,6 +158,11 @@ def response(status: int, document: bytes, headers: Mapping[str, str] | None = N
 
 async def _on_service_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)  # noqa: S101  # Starlette types handlers by Exception.
+    return on_service_error(error)
+
+
+def on_service_error(error: ServiceError) -> Response:
+    """Return what the caller is told of a domain error."""
     return response(
         *problem_of(error), headers_of(STATUS_OF[type(error)], error.retry_after_seconds)
     )

@@ -1,16 +1,17 @@
-"""The little HTTP that the hot routes need: bodies in, responses out, errors said shortly."""
+"""The little HTTP that the hot routes need: calls in, responses out, errors said shortly."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from service.api import strict_json
 from service.api.errors import problem
 from service.errors import InvalidInputError
 
-Scope = MutableMapping[str, Any]
+HttpScope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -29,6 +30,16 @@ class Response(NamedTuple):
     body: bytes
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """A request that was let in; `deadline` is a time of the event loop, None without a budget."""
+
+    tenant: int
+    body: bytes
+    query: bytes
+    charge: Callable[[int], None]
+    deadline: float | None
 
 
 class HttpError(Exception):
@@ -50,14 +61,11 @@ def problem_response(
     return Response(status, problem(status, title, detail, slug), PROBLEM, headers)
 
 
-async def read_json(scope: Scope, receive: Receive, bytes_max: int) -> bytes:
+async def read_json(headers: Mapping[bytes, bytes], receive: Receive, bytes_max: int) -> bytes:
     """Return a JSON request's body, or raise `HttpError` 413 or 415 before it is all read."""
-    media_type = b""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            media_type = value
-        elif name == b"content-length" and int(value) > bytes_max:
-            raise HttpError(_too_large(bytes_max))
+    if int(headers.get(b"content-length", b"0")) > bytes_max:
+        raise HttpError(_too_large(bytes_max))
+    media_type = headers.get(b"content-type", b"")
     if media_type != JSON and media_type.partition(b";")[0].strip().lower() != JSON:
         raise HttpError(
             problem_response(
@@ -102,6 +110,17 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
         raise InvalidInputError("the body is not valid JSON") from None
 
 
+def refuse_repeated_names(body: bytes | msgspec.Raw, members: int) -> None:
+    """Raise `InvalidInputError` for an object that gives a name twice; `members` it has for sure.
+
+    The decoder takes the last of them, and somebody on the way may have looked at the first. A
+    body with no more colons than members has no room for one more; only others are read again.
+    """
+    text = bytes(body)
+    if text.count(b":") > members:
+        strict_json.loads(text)
+
+
 def _reason(message: str) -> str:
     """Return msgspec's reason unless it repeats what the caller sent: a field's or enum's name."""
     if message.startswith("Object contains unknown field"):
@@ -111,17 +130,14 @@ def _reason(message: str) -> str:
     return message
 
 
-async def respond(send: Send, response: Response) -> None:
+async def respond(send: Send, response: Response, request_id: bytes | None = None) -> None:
     """Send a whole response."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status,
-            "headers": [
-                (b"content-type", response.content_type),
-                (b"content-length", b"%d" % len(response.body)),
-                *response.headers,
-            ],
-        }
-    )
+    headers = [
+        (b"content-type", response.content_type),
+        (b"content-length", b"%d" % len(response.body)),
+        *response.headers,
+    ]
+    if request_id is not None:
+        headers.append((b"x-request-id", request_id))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

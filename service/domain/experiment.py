@@ -116,3 +116,10 @@ class AuditEntry(Struct, frozen=True):
     action: str
     before: Experiment | None
     after: Experiment
+
+
+def label_of(experiment: Experiment) -> str:
+    """Return what metrics call an experiment: two tenants may each have one of the same id."""
+    if experiment.tenant == DEFAULT_TENANT:
+        return experiment.id
+    return f"{experiment.tenant}/{experiment.id}"

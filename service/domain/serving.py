@@ -6,19 +6,28 @@ import msgspec
 
 from service.domain.allocation import Allocation, Publication
 from service.domain.assignment import Assigner
-from service.domain.experiment import Experiment
+from service.domain.experiment import Experiment, label_of
 
 
 class ServingTable:
     """The newest allocation of an experiment, laid out for serving, with its configuration."""
 
-    __slots__ = ("allocation", "assigner", "experiment", "payloads", "publication", "variant_ids")
+    __slots__ = (
+        "allocation",
+        "assigner",
+        "experiment",
+        "label",
+        "payloads",
+        "publication",
+        "variant_ids",
+    )
 
     def __init__(self, publication: Publication, experiment: Experiment) -> None:
         """Join an allocation and the configuration revision it names."""
         self.publication = publication
         self.allocation: Allocation = publication.allocation
         self.experiment = experiment
+        self.label = label_of(experiment)
         self.assigner = Assigner(publication.allocation)
         self.variant_ids = tuple(slot.id for slot in publication.allocation.slots)
         self.payloads = tuple(

@@ -22,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service.metrics.buffers import Buffered, Distribution
+from service.metrics.overload import OverloadMetrics
 
 # Edges at the promises: 10 ms and 100 ms of the SLA, 2 s an e-mail template waits.
 SECONDS_EDGES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -48,8 +49,10 @@ class Metrics:
         self._make_serving()
         self._make_worker()
         self._make_allocations()
+        self.overload = OverloadMetrics(self.registry)
         # A series that begins with its first failure shows no increase then.
-        self._fallbacks.labels("redis")
+        for reason in ("redis", "deadline"):
+            self._fallbacks.labels(reason)
         for kind in ("choice", "reward"):
             self._outbox_failures.labels(kind)
 
@@ -101,6 +104,9 @@ class Metrics:
         self._damaged = c("damaged_records", "Outbox records that failed their checksum")
         self._conflicts = c("conflicting_answers", "Answers that differ from the key's first one")
         self._ledger_failures = c("ledger_failures", "Drain transactions that SQL did not take")
+        self._went_back = c("ledger_went_back", "Segments that SQL had lost some of")
+        self._adopted = c("adopted_allocations", "Allocations put back into SQL from Redis")
+        self._written_back = c("written_back_decisions", "Fallback answers told to Redis later")
         self._audit_difference = g("audit_difference", "Evidence measures that a recount denies")
         self._audits = c("audit_runs", "Recounts of all evidence")
         self._restores = c("restore_runs", "Restorations of Redis from the ledger")
@@ -194,6 +200,18 @@ class Metrics:
     def ledger_failed(self) -> None:
         """Count a drain transaction that failed."""
         self._ledger_failures.inc()
+
+    def ledger_went_back(self) -> None:
+        """Count a segment of which SQL had lost something."""
+        self._went_back.inc()
+
+    def adopted(self) -> None:
+        """Count an allocation that Redis had and SQL had lost."""
+        self._adopted.inc()
+
+    def written_back(self, count: int) -> None:
+        """Count answers given without Redis that it was told later."""
+        self._written_back.inc(count)
 
     def audited(self, differences: int) -> None:
         """Note the outcome of a recount."""

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.fakes import House
+from tests.keys import let_in
 
 AB: dict[str, Any] = {"variants": [{"id": "a"}, {"id": "b", "payload": {"subject": "Hello"}}]}
 WHOLE: dict[str, Any] = {
@@ -259,7 +260,7 @@ async def test_another_tenant_has_experiments_of_its_own(
 ) -> None:
     await put(client)
 
-    async with house.client(house.of_tenant(2)) as stranger:
+    async with house.client(let_in(house.keyring, tenant=2)) as stranger:
         assert (await stranger.get("/experiments/spring")).status_code == 404
         assert (await stranger.get("/experiments")).json()["experiments"] == []
         assert (await stranger.get("/experiments/spring/allocation")).status_code == 404

@@ -17,6 +17,7 @@ from service.domain.reward import RewardStatus
 from service.domain.token import TokenCodec
 from service.reporting.exports import COLUMNS, PAGE_ROWS
 from tests.fakes import House, reward_of
+from tests.keys import let_in
 
 BODY = {"variants": [{"id": "a"}, {"id": "b"}]}
 FIELDS = (
@@ -201,7 +202,7 @@ async def test_another_tenant_cannot_export_it(house: House, client: httpx.Async
     await house.ledger.append([house.decision(1)], [])
     assert len(await exported(client)) == 1
 
-    async with house.client(house.of_tenant(2)) as stranger:
+    async with house.client(let_in(house.keyring, tenant=2)) as stranger:
         answer = await stranger.get("/experiments/spring/decisions.ndjson")
 
     assert answer.status_code == 404

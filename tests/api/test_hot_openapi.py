@@ -108,11 +108,9 @@ async def test_the_schema_and_the_decoder_agree_on_what_is_valid(name: str) -> N
 
 def test_every_hot_route_is_documented() -> None:
     rig = HotRig()
-    routes = HotRoutes(rig.decisions, None, rig.rewards, 1)  # type: ignore[arg-type]
+    routes = HotRoutes(rig.decisions, None, rig.rewards)  # type: ignore[arg-type]
     served = {
-        (method.lower(), path)
-        for path, by_method in routes.handlers.items()
-        for method in by_method
+        (method.lower(), path) for path, by_method in routes.by_path.items() for method in by_method
     }
 
     assert served == set(HOT_OPERATIONS)

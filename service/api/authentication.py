@@ -1,0 +1,118 @@
+"""Find out whom a request acts as: API keys as Bearer, Basic, or in the URL of GET /choose."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Protocol
+
+from service.domain.access import KEY_MARK, OPEN_PRINCIPAL, Principal, Scope
+from service.errors import ForbiddenError, UnauthenticatedError
+
+BEARER = b"Bearer "
+NO_KEY = "show a valid API key"
+# What an e-mail template can send is a URL; such keys leak easily, so they may do nothing else.
+URL_KEY_SCOPES = frozenset({Scope.CHOOSE})
+_URL_KEY = re.compile(rb"(?:^|&)key=([^&]*)")
+
+Headers = Mapping[bytes, bytes]
+
+
+class RateLimit(Protocol):
+    """How much a key may do."""
+
+    def take(self, count: int) -> None:
+        """Use some of it up, or raise `RateLimitedError`."""
+        ...
+
+
+class Holder(Protocol):
+    """Who holds a key."""
+
+    @property
+    def principal(self) -> Principal:
+        """Whom the key's holder acts as."""
+        ...
+
+    @property
+    def limit(self) -> RateLimit | None:
+        """What bounds the holder's rate, if anything does."""
+        ...
+
+
+class Keyring(Protocol):
+    """The keys that this process knows."""
+
+    def open_principal(self) -> Principal | None:
+        """Return whom everybody acts as while no key is needed, else None.
+
+        Raises `UnavailableError` as long as nobody knows.
+        """
+        ...
+
+    def authenticate(self, text: str) -> Holder:
+        """Return the holder of a key as written, or raise `UnauthenticatedError`."""
+        ...
+
+
+class Anybody:
+    """The holder of no key, while none is needed."""
+
+    principal = OPEN_PRINCIPAL
+    limit = None
+
+
+ANYBODY = Anybody()
+
+
+class Authentication:
+    """Turns what a request shows into the holder of a key."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    def holder(self, headers: Headers, needed: Scope) -> Holder:
+        """Return who asks, if the key may be used for it."""
+        shown = headers.get(b"authorization")
+        if shown is None:
+            if self._keyring.open_principal() is None:
+                raise UnauthenticatedError(NO_KEY)
+            return ANYBODY
+        if shown[:7] == BEARER:
+            found = self._keyring.authenticate(shown[7:].decode("latin-1"))
+        else:
+            found = self._keyring.authenticate(_key_in(shown))
+        if needed not in found.principal.scopes:
+            raise ForbiddenError(f"the key lacks the scope {needed}")
+        return found
+
+    def url_holder(self, query: bytes) -> Holder | None:
+        """Return the holder of a choose-only key in a query, or None where there is none."""
+        shown = _URL_KEY.search(query)
+        if shown is None:
+            return None
+        found = self._keyring.authenticate(shown[1].decode("latin-1"))
+        if found.principal.scopes != URL_KEY_SCOPES:
+            raise ForbiddenError("a key in the URL may have no scope but choose")
+        return found
+
+
+def _key_in(header: bytes) -> str:
+    """Return the key in an Authorization header that is not spelt as most are."""
+    scheme, _, value = header.strip().partition(b" ")
+    if scheme.lower() == b"bearer":
+        return value.strip().decode("latin-1")
+    if scheme.lower() == b"basic":
+        return _key_of_basic(value.strip())
+    raise UnauthenticatedError(NO_KEY)
+
+
+def _key_of_basic(value: bytes) -> str:
+    """Return the password, which is a whole key; or user and password as id and secret."""
+    try:
+        user, _, password = b64decode(value, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise UnauthenticatedError(NO_KEY) from None
+    return password if password.startswith(f"{KEY_MARK}_") else f"{KEY_MARK}_{user}_{password}"

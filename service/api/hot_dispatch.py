@@ -1,0 +1,169 @@
+"""The outermost ASGI callable: hot paths pass their gate here, ahead of FastAPI's middleware."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from time import perf_counter
+
+import structlog
+
+from service.api.admission import Admission
+from service.api.authentication import Authentication, Holder
+from service.api.errors import FAILED, headers_of, problem_of, problem_of_status
+from service.api.hot import HotRoute, HotRoutes
+from service.api.hot_http import (
+    PROBLEM,
+    Call,
+    ClientGoneError,
+    HttpError,
+    HttpScope,
+    Receive,
+    Response,
+    Send,
+    problem_response,
+    read_json,
+    respond,
+)
+from service.errors import InvalidInputError, ServiceError
+from service.metrics import Metrics
+from service.sla import TEMPLATE_BUDGET_MS
+
+AsgiApp = Callable[[HttpScope, Receive, Send], Awaitable[None]]
+
+BUDGET_HEADER = b"x-budget-ms"  # How long the caller waits; more than the longest is taken for it.
+REQUEST_ID_HEADER = b"x-request-id"
+BYTES_PER_PLACE = 512  # A call for 200 units weighs as much as 8 single ones.
+_BUDGET = re.compile(rb"[1-9][0-9]{0,8}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
+
+_log = structlog.get_logger(__name__)
+
+
+class HotDispatcher:
+    """Lets calls of the hot routes in and answers them; all else goes to the inner app."""
+
+    def __init__(
+        self,
+        routes: HotRoutes,
+        authentication: Authentication,
+        admission: Admission,
+        inner: AsgiApp,
+        metrics: Metrics,
+    ) -> None:
+        self._by_path = routes.by_path
+        self._authentication = authentication
+        self._admission = admission
+        self._inner = inner
+        self._metrics = metrics
+
+    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
+        """Answer a hot route, or pass the connection on."""
+        by_method = self._by_path.get(scope["path"]) if scope["type"] == "http" else None
+        if by_method is None:
+            await self._inner(scope, receive, send)
+            return
+        started = perf_counter()
+        route = by_method.get(scope["method"])
+        headers = dict(scope["headers"])
+        try:
+            if route is None:
+                response = _wrong_method(by_method)
+            else:
+                response = await self._answer(route, scope, headers, receive)
+        except ClientGoneError:
+            return
+        except Exception as error:  # noqa: BLE001  The caller gets a problem, whatever it was.
+            response = _failure(error, scope, headers)
+        await respond(send, response, _request_id(headers))
+        self._metrics.requested(scope["path"], response.status, perf_counter() - started)
+
+    async def _answer(
+        self,
+        route: HotRoute,
+        scope: HttpScope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+    ) -> Response:
+        """Ask who it is and whether there is room before anything is read or decoded."""
+        holder = self._holder(route, scope, headers)
+        limit = self._admission.limit(route.priority)
+        if not limit.has_room():
+            raise self._admission.refuse(route.priority)
+        body, deadline = b"", _deadline(headers)
+        if route.body_bytes_max:
+            body = await read_json(headers, receive, route.body_bytes_max)
+        call = Call(
+            holder.principal.tenant,
+            body,
+            scope["query_string"],
+            _free if holder.limit is None else holder.limit.take,
+            deadline,
+        )
+        weight = 1 + len(body) // BYTES_PER_PLACE
+        limit.in_flight += weight
+        try:
+            return await route.handler(call)
+        finally:
+            limit.in_flight -= weight
+
+    def _holder(self, route: HotRoute, scope: HttpScope, headers: Mapping[bytes, bytes]) -> Holder:
+        if not route.body_bytes_max and b"authorization" not in headers:
+            found = self._authentication.url_holder(scope["query_string"])
+            if found is not None:
+                return found
+        return self._authentication.holder(headers, route.scope)
+
+
+def _free(_count: int) -> None:
+    """Charge nobody."""
+
+
+def _deadline(headers: Mapping[bytes, bytes]) -> float | None:
+    """Return when the caller's patience ends, by the event loop's clock."""
+    budget = headers.get(BUDGET_HEADER)
+    if budget is None:
+        return None
+    if not _BUDGET.fullmatch(budget):
+        raise InvalidInputError("X-Budget-Ms must be a whole number of milliseconds above 0")
+    budget_ms = min(int(budget), TEMPLATE_BUDGET_MS)
+    return asyncio.get_running_loop().time() + budget_ms / 1_000
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """Return the caller's name for the request, if it is harmless."""
+    shown = headers.get(REQUEST_ID_HEADER)
+    return shown if shown is not None and _REQUEST_ID.fullmatch(shown) else None
+
+
+def _wrong_method(by_method: Mapping[str, HotRoute]) -> Response:
+    allowed = ", ".join(sorted(by_method))
+    return problem_response(
+        405,
+        "method-not-allowed",
+        "Method not allowed",
+        f"use {allowed}",
+        (b"allow", allowed.encode()),
+    )
+
+
+def _failure(error: Exception, scope: HttpScope, headers: Mapping[bytes, bytes]) -> Response:
+    """Return what the caller is told; only what nobody foresaw is logged."""
+    if isinstance(error, HttpError):
+        return error.response
+    if isinstance(error, ServiceError):
+        status, body = problem_of(error)
+        extra = headers_of(status, error.retry_after_seconds)
+        encoded = tuple((name.lower().encode(), text.encode()) for name, text in extra.items())
+        return Response(status, body, PROBLEM, encoded)
+    request_id = _request_id(headers)
+    _log.error(
+        "hot_route_failed",
+        path=scope["path"],
+        request_id=None if request_id is None else request_id.decode(),
+        exc_info=error,
+    )
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return Response(status, problem_of_status(status, FAILED), PROBLEM)
