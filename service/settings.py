@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.domain.redis_address import sentinel_address
+
+PROCESSES_VARIABLE = "PROMOBANDIT_API_PROCESSES"
 METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # The metrics library reads it by itself.
 
 
@@ -22,7 +25,11 @@ class Settings(BaseSettings):
     """One process's settings; addresses are secrets because they may hold passwords."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PROMOBANDIT_", frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="PROMOBANDIT_",
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,  # It may be a password.
     )
 
     redis_url: SecretStr | None = Field(default=None, validation_alias=_plain("REDIS_URL"))
@@ -32,13 +39,26 @@ class Settings(BaseSettings):
     outbox_dir: Path | None = None
     log_format: Literal["auto", "json", "pretty"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    api_processes: int = Field(default=1, ge=1)  # That share out a key's rate among them.
     audit_seconds: float = Field(default=600.0, gt=0)
     snapshot_seconds: float = Field(default=60.0, gt=0)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            sentinel_address(url.get_secret_value())
+        return url
 
     @property
     def outbox(self) -> Path:
         """The directory of outbox segments."""
         return self.data_dir / "outbox" if self.outbox_dir is None else self.outbox_dir
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the ledger is in the data directory, so that nobody else looks after it."""
+        return self.database_url is None
 
     @property
     def database(self) -> str:

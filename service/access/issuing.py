@@ -26,6 +26,8 @@ from service.store.access_ports import ApiKeyStore
 
 _ID_BYTES = 8  # 60 of their 64 bits are spelt.
 
+_EXPIRES_AT_MS_MAX = 253_402_300_799_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyWish:
@@ -93,7 +95,7 @@ def _check(wish: KeyWish, now_ms: int) -> None:
         )
     if len(wish.name) > KEY_NAME_LENGTH_MAX or not wish.name.isprintable():
         raise InvalidInputError(f"a key's name is at most {KEY_NAME_LENGTH_MAX} printable letters")
-    if wish.expires_at_ms is not None and wish.expires_at_ms <= now_ms:
-        raise InvalidInputError("the key would have expired already")
+    if wish.expires_at_ms is not None and not now_ms < wish.expires_at_ms <= _EXPIRES_AT_MS_MAX:
+        raise InvalidInputError("a key expires later than now, and before the year 10000")
     if wish.rate_max is not None and not 1 <= wish.rate_max <= RATE_MAX:
         raise InvalidInputError(f"a rate is from 1 to {RATE_MAX} decisions and rewards a second")

@@ -13,12 +13,13 @@ from service.domain.access import (
     parts_of,
 )
 from service.domain.clock import MINUTE_MS, Clock
-from service.errors import UnauthenticatedError, UnavailableError
+from service.errors import ServiceError, UnauthenticatedError, UnavailableError
 from service.store.access_ports import ApiKeyStore
 
 # Read anew even if nothing seems changed: SQL may have failed over to an older state.
 REREAD_MS = MINUTE_MS
 _REFUSAL = "show a valid API key"
+_STARTING = "the service is starting; try again"
 
 
 class Holder:
@@ -56,11 +57,14 @@ class Keyring:
         Raises `UnavailableError` until it is known whether there are keys.
         """
         if not self.is_loaded:
-            raise UnavailableError("the service is starting; try again")
+            raise UnavailableError(_STARTING)
         return None if self._needs_keys else OPEN_PRINCIPAL
 
     def authenticate(self, text: str) -> Holder:
-        """Return who shows a key; raises always the same `UnauthenticatedError` otherwise."""
+        """Return who shows a key; otherwise raises `UnauthenticatedError`, always the same.
+
+        Before the first load it is `UnavailableError`, for a key that may well be valid.
+        """
         parts = parts_of(text)
         if parts is None:
             raise UnauthenticatedError(_REFUSAL)
@@ -68,12 +72,16 @@ class Keyring:
         holder = self._holders.get(key_id)
         if holder is None:
             digest_of(secret)  # An unknown id takes as long as a wrong secret.
-            raise UnauthenticatedError(_REFUSAL)
+            raise self._unknown()
         now_ms = self._clock.now_ms()
         if not (holder.key.opens_with(secret) and holder.key.is_valid(now_ms)):
             raise UnauthenticatedError(_REFUSAL)
         holder.used_at_ms = now_ms
         return holder
+
+    def _unknown(self) -> ServiceError:
+        """Return the refusal of a key that is not held: before the first load it may be valid."""
+        return UnauthenticatedError(_REFUSAL) if self.is_loaded else UnavailableError(_STARTING)
 
     @property
     def keys(self) -> list[ApiKey]:

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from service.access import Keyring
 from service.allocations import Allocator, ServingTables
 from service.allocations.health import Health
 from service.api.dependencies import Services
-from service.bootstrap.keys import Keys
+from service.bootstrap.keys import AllKeys, Keys
 from service.bootstrap.stores import (
     RedisStores,
     SqlStores,
@@ -32,12 +33,14 @@ from service.reporting.report import Reports
 from service.rewards import Rewards
 from service.settings import Settings
 from service.sla import CHANGE_POLL_MS, CHOOSE_REDIS_DEADLINE_MS
+from service.store.key_cache import KeyCacheFile
 from service.store.outbox import SegmentOutbox
 from service.worker.loop import Loop, every
 
 SALT_BYTES = 16
 FLUSH_SECONDS = 0.5
 KEYS_SECONDS = MINUTE_MS / SECOND_MS
+ACCESS_SECONDS = 1.0  # How long a revoked key may still open something.
 # At the start Redis and SQL are asked at once; without them the loops go on asking.
 START_SECONDS_MAX = 3.0
 
@@ -47,7 +50,7 @@ class ApiProcess:
     """The loops of an API process, from its start to its end."""
 
     tables: ServingTables
-    keys: Keys
+    keys: AllKeys
     outbox: SegmentOutbox
     sql: SqlStores
     redis: RedisStores
@@ -62,7 +65,9 @@ class ApiProcess:
         with suppress(UnavailableError, TimeoutError):
             async with asyncio.timeout(START_SECONDS_MAX):
                 await prepare_schema(self.sql, migrate=self.migrate)
+                await self.keys.load()
                 await self._refresh_tables()
+        self.keys.restore()
         self._tasks = [asyncio.create_task(loop.run(self._stop)) for loop in self._loops()]
 
     async def stop(self) -> None:
@@ -70,6 +75,8 @@ class ApiProcess:
         self._stop.set()
         await asyncio.gather(*self._tasks)
         self.metrics.flush()
+        with suppress(UnavailableError):
+            await self.keys.keyring.flush_used()
         self.outbox.close()
         await self.redis.close()
         await self.sql.database.dispose()
@@ -78,7 +85,9 @@ class ApiProcess:
         poll = CHANGE_POLL_MS / SECOND_MS
         return [
             self._loop("tables", self._refresh_tables, every(poll)),
-            self._loop("keys", self.keys.reload, every(KEYS_SECONDS)),
+            self._loop("keys", self.keys.reload_signing, every(KEYS_SECONDS)),
+            self._loop("access", self.keys.reload_access, every(ACCESS_SECONDS)),
+            self._loop("used-keys", self.keys.keyring.flush_used, every(KEYS_SECONDS)),
             self._loop("flush", self._flush, every(FLUSH_SECONDS)),
         ]
 
@@ -98,8 +107,8 @@ class ApiProcess:
         )
 
     async def _refresh_tables(self) -> None:
-        if not self.keys.are_loaded:  # Ready is who can also sign.
-            await self.keys.reload()
+        if not self.keys.signing.are_loaded:  # Ready is who can also sign.
+            await self.keys.reload_signing()
         if self.tables.is_ready:
             await self.tables.poll()
         else:
@@ -109,15 +118,18 @@ class ApiProcess:
         self.metrics.flush()
 
 
-def build_api(settings: Settings, *, migrate: bool = False) -> Services:
-    """Return the services; nothing connects before they are started."""
+def build_api(settings: Settings, *, migrate: bool = False, is_exposed: bool = False) -> Services:
+    """Return the services; nothing connects before they are started.
+
+    Exposed is who listens where others than this machine reach it: that never goes without keys.
+    """
     clock, metrics = SystemClock(), Metrics(settings.metrics_dir)
     sql = open_sql(settings)
     redis = open_redis(settings, clock, replays_deadline_ms=CHOOSE_REDIS_DEADLINE_MS)
     stores = allocation_stores(sql, redis)
     process = ApiProcess(
         tables=ServingTables(stores, clock, metrics),
-        keys=Keys(sql.signing_keys, clock),
+        keys=_keys(settings, sql, clock, is_exposed=is_exposed),
         outbox=SegmentOutbox(settings.outbox, clock),
         sql=sql,
         redis=redis,
@@ -137,15 +149,25 @@ def build_api(settings: Settings, *, migrate: bool = False) -> Services:
         ),
         allocations=tables,
         reports=Reports(ledger=sql.ledger, tables=tables, clock=clock),
-        exports=Exports(experiments=sql.experiments, ledger=sql.ledger, codec=process.keys.codec),
+        exports=Exports(
+            experiments=sql.experiments, ledger=sql.ledger, codec=process.keys.signing.codec
+        ),
         metrics=metrics,
-        health=Health(tables, process.outbox, sql.ledger),
+        health=Health(tables, process.outbox, sql.ledger, lambda: process.keys.keyring.is_loaded),
         clock=clock,
+        keyring=process.keys.keyring,
         start=process.start,
         stop=process.stop,
         decisions=decisions,
         rewards=_rewards(process),
         bulk=Bulk(decisions),
+    )
+
+
+def _keys(settings: Settings, sql: SqlStores, clock: SystemClock, *, is_exposed: bool) -> AllKeys:
+    keyring = Keyring(sql.api_keys, clock, is_exposed=is_exposed, processes=settings.api_processes)
+    return AllKeys(
+        Keys(sql.signing_keys, clock), keyring, KeyCacheFile(settings.outbox, settings.database)
     )
 
 
@@ -155,7 +177,7 @@ def _decisions(process: ApiProcess) -> Decisions:
         replays=process.redis.replays,
         outbox=process.outbox,
         ledger=process.sql.ledger,
-        codec=process.keys.codec,
+        codec=process.keys.signing.codec,
         clock=process.clock,
         nonce=nonce,
         metrics=process.metrics,
@@ -167,7 +189,7 @@ def _rewards(process: ApiProcess) -> Rewards:
         tables=process.tables,
         ledger=process.sql.ledger,
         outbox=process.outbox,
-        codec=process.keys.codec,
+        codec=process.keys.signing.codec,
         clock=process.clock,
         metrics=process.metrics,
     )

@@ -1,16 +1,26 @@
-"""The signing keys of this process: loaded from SQL, looked at again every minute."""
+"""The keys of an API process: from SQL, or from a copy when it starts while SQL is down."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from msgspec import structs
+
+from service.access import Keyring
 from service.domain.clock import MINUTE_MS, Clock
 from service.domain.token import KEY_IDS_MAX, SECRET_BYTES, SigningKey, TokenCodec
 from service.errors import LedgerUnavailableError, StateConflictError
-from service.store.access_ports import SigningKeyStore
+from service.logs import logger
+from service.store.access_ports import HeldKeys, KeyCache, SigningKeyStore
+from service.store.key_acts import signing_key_rotated
 
 # Every process has loaded a new key, more than once, before the first one signs with it.
 LEAD_MS = 5 * MINUTE_MS
+
+_log = logger(__name__)
 
 
 class Keys:
@@ -20,6 +30,7 @@ class Keys:
         self._store = store
         self._clock = clock
         self._codec: TokenCodec | None = None
+        self.held: tuple[SigningKey, ...] = ()
 
     @property
     def are_loaded(self) -> bool:
@@ -34,19 +45,92 @@ class Keys:
 
     async def reload(self) -> None:
         """Take the keys that stand in SQL now."""
-        keys = await self._store.keys()
+        self.take(await self._store.keys())
+
+    def take(self, keys: Sequence[SigningKey]) -> None:
+        """Verify with these keys, and sign with the one that is newest by now."""
         now_ms = self._clock.now_ms()
         active = [key for key in keys if key.active_from_ms <= now_ms] or keys[:1]
         signing = max(active, key=lambda key: (key.active_from_ms, key.id))
         self._codec = TokenCodec({key.id: key.secret for key in keys}, signing.id)
+        self.held = tuple(keys)
 
 
-async def rotate(store: SigningKeyStore, clock: Clock) -> SigningKey:
+@dataclass(slots=True)
+class AllKeys:
+    """Both kinds of keys, and the copy of both that this process would start from."""
+
+    signing: Keys
+    keyring: Keyring
+    cache: KeyCache
+    _saved: HeldKeys | None = field(default=None, init=False)
+    _was_told_open: bool = field(default=False, init=False)
+
+    async def load(self) -> None:
+        """Take all that stand in SQL now."""
+        await asyncio.gather(self.signing.reload(), self.keyring.reload())
+        await self._changed()
+
+    async def reload_signing(self) -> None:
+        """Take the signing keys that stand in SQL now."""
+        await self.signing.reload()
+        await self._changed()
+
+    async def reload_access(self) -> None:
+        """Take the API keys if they changed."""
+        if await self.keyring.reload():
+            await self._changed()
+
+    def restore(self) -> None:
+        """Take what is missing from the copy: SQL could not be asked."""
+        if self.signing.are_loaded and self.keyring.is_loaded:
+            return
+        copy = self.cache.load()
+        if copy is None:
+            _log.warning("keys_not_loaded", reason="SQL cannot be asked, and there is no copy")
+            return
+        _log.warning("keys_from_copy", reason="SQL cannot be asked")
+        if not self.signing.are_loaded and copy.signing:
+            self.signing.take(copy.signing)
+        if not self.keyring.is_loaded:
+            self.keyring.take(copy.api, copy.revision)
+            self._tell_if_open()
+
+    async def _changed(self) -> None:
+        self._tell_if_open()
+        if not (self.signing.are_loaded and self.keyring.is_loaded):
+            return
+        api = tuple(structs.replace(key, last_used_at_ms=None) for key in self.keyring.keys)
+        held = HeldKeys(self.signing.held, api, self.keyring.revision)
+        if held == self._saved:
+            return
+        try:
+            await asyncio.to_thread(self.cache.save, held)
+        except OSError as error:
+            _log.warning("keys_not_copied", error=type(error).__name__)
+        else:
+            self._saved = held
+
+    def _tell_if_open(self) -> None:
+        if self._was_told_open or not self.keyring.is_loaded:
+            return
+        self._was_told_open = True
+        if self.keyring.open_principal() is not None:
+            _log.warning(
+                "open_to_everyone_on_this_machine",
+                reason="there are no API keys",
+                remedy="promobandit keys create",
+            )
+
+
+async def rotate(store: SigningKeyStore, clock: Clock, actor: str) -> SigningKey:
     """Insert the next key, active a few minutes from now, and return it."""
     newest = max(key.id for key in await store.keys())
     if newest >= KEY_IDS_MAX:
         raise StateConflictError(f"all {KEY_IDS_MAX} key ids are in use")
-    key = SigningKey(newest + 1, secrets.token_bytes(SECRET_BYTES), clock.now_ms() + LEAD_MS)
-    if not await store.add(key):
+    now_ms = clock.now_ms()
+    key = SigningKey(newest + 1, secrets.token_bytes(SECRET_BYTES), now_ms + LEAD_MS)
+    act = signing_key_rotated(key.id, key.active_from_ms, now_ms, actor)
+    if not await store.add(key, act):
         raise StateConflictError("another rotation was faster")
     return key

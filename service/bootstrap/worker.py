@@ -76,11 +76,11 @@ async def audit(settings: Settings) -> list[str]:
         await sql.database.dispose()
 
 
-async def rotate_signing_key(settings: Settings) -> tuple[int, int]:
+async def rotate_signing_key(settings: Settings, actor: str) -> tuple[int, int]:
     """Insert the next signing key; return its id and when it becomes active."""
     sql = open_sql(settings)
     try:
-        key = await keys.rotate(sql.signing_keys, SystemClock())
+        key = await keys.rotate(sql.signing_keys, SystemClock(), actor)
     finally:
         await sql.database.dispose()
     return key.id, key.active_from_ms

@@ -25,7 +25,7 @@ async def test_a_new_key_verifies_at_once_and_signs_after_its_lead() -> None:
     store, clock = MemorySigningKeyStore(), HandClock()
     keys = Keys(store, clock)
     await keys.reload()
-    new = await rotate(store, clock)
+    new = await rotate(store, clock, "cli:ada")
     signing = []
     for _ in range(2):
         await keys.reload()
@@ -38,7 +38,7 @@ async def test_a_new_key_verifies_at_once_and_signs_after_its_lead() -> None:
 async def test_key_ids_do_not_outgrow_the_replay_memory() -> None:
     store, clock = MemorySigningKeyStore(), HandClock()
     for _ in range(KEY_IDS_MAX - 1):
-        await rotate(store, clock)
+        await rotate(store, clock, "cli:ada")
 
     with pytest.raises(StateConflictError):
-        await rotate(store, clock)
+        await rotate(store, clock, "cli:ada")

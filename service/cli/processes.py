@@ -1,0 +1,131 @@
+"""The commands that run: the whole service, one API process, or the worker."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import NamedTuple
+
+from service import supervisor
+from service.cli import exposure
+from service.metrics import forget_process
+from service.settings import METRICS_DIR_VARIABLE, PROCESSES_VARIABLE, Settings, child_environment
+
+WORKER_NICENESS = 10
+API_STOP_SECONDS = 12.0  # uvicorn waits 8 s for requests under way, then the stores are closed.
+WORKER_STOP_SECONDS = 30.0  # 20 s of draining, and the last turns of the loops before it.
+
+
+def serve(options: argparse.Namespace, settings: Settings) -> int:
+    """Run the whole service until told to stop."""
+    from service.bootstrap import embedded  # noqa: PLC0415  Only this command needs it.
+
+    if options.workers < 1:
+        raise ValueError("--workers must be at least 1")
+    host = exposure.address_of(options.host)
+    metrics_dir = embedded.prepare(settings.data_dir)
+    is_exposed = exposure.checked(host, settings, migrate=True)
+    server = embedded.embedded_server(settings)
+    listener = supervisor.listen(host, options.port)
+    changes = {
+        "PROMOBANDIT_DATA_DIR": str(settings.data_dir.absolute()),
+        METRICS_DIR_VARIABLE: str(metrics_dir.absolute()),
+        PROCESSES_VARIABLE: str(options.workers),
+    }
+    if server is not None:
+        changes["REDIS_URL"] = server.url
+    address = _Address(options.host, listener.getsockname()[1])
+    supervised = supervisor.Supervisor(
+        groups=_children(listener.fileno(), options.workers, is_exposed=is_exposed),
+        environment=child_environment(changes),
+        server=server,
+        is_ready=address.is_ready,
+        announce=lambda: address.announce(settings.data_dir),
+        on_exit=lambda pid: forget_process(metrics_dir, pid),
+    )
+    return asyncio.run(supervised.run())
+
+
+def _children(descriptor: int, workers: int, *, is_exposed: bool) -> list[list[supervisor.Child]]:
+    """Return the groups in the order of their end: no choice may come after the drain."""
+    exposed = ("--exposed",) if is_exposed else ()
+    api = [
+        supervisor.Child(
+            name=f"api-{number}",
+            arguments=("api", "--fd", str(descriptor), "--migrate", *exposed),
+            stop_seconds=API_STOP_SECONDS,
+            descriptors=(descriptor,),
+        )
+        for number in range(1, workers + 1)
+    ]
+    worker = supervisor.Child(
+        name="worker",
+        arguments=("worker", "--nice", "--migrate"),
+        stop_seconds=WORKER_STOP_SECONDS,
+    )
+    return [api, [worker]]
+
+
+class _Address(NamedTuple):
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The address to show and to open."""
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{shown}:{self.port}"
+
+    async def is_ready(self) -> bool:
+        """Whether choices are answered."""
+        local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return await supervisor.answers_ok(local, self.port, "/readyz")
+
+    def announce(self, data_dir: Path) -> None:
+        """Tell a person where everything is."""
+        print(
+            f"promobandit is ready: {self.url}\n"
+            f"  API description  {self.url}/openapi.json\n"
+            f"  metrics          {self.url}/metrics\n"
+            f"  data             {data_dir.absolute()}",
+            flush=True,
+        )
+
+
+def api(options: argparse.Namespace, settings: Settings) -> int:
+    """Run one API process until told to stop."""
+    from service.api import app, server  # noqa: PLC0415  Only this command needs them.
+    from service.bootstrap.api import build_api  # noqa: PLC0415
+
+    host = None if options.fd is not None else exposure.address_of(options.host)
+    is_exposed: bool = options.exposed
+    if host is not None:
+        is_exposed = exposure.checked(host, settings, migrate=options.migrate)
+    services = build_api(settings, migrate=options.migrate, is_exposed=is_exposed)
+    if host is None:
+        listener = socket.socket(fileno=options.fd)
+    else:
+        listener = supervisor.listen(host, options.port)
+    server.run(app.create_app(services), listener, services.metrics.refused)
+    return 0
+
+
+def worker(options: argparse.Namespace, settings: Settings) -> int:
+    """Run the worker until told to stop."""
+    from service.bootstrap import worker  # noqa: PLC0415
+
+    if options.nice:
+        os.nice(WORKER_NICENESS)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await worker.build_worker(settings, migrate=options.migrate).run(stop)
+
+    asyncio.run(run())
+    return 0
