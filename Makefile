@@ -29,7 +29,7 @@ LOCK_FLAGS := --generate-hashes --no-emit-index-url --no-emit-find-links --pytho
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock LOCK_DATE=$(LOCK_DATE)" \
 	$(UV) pip compile $(LOCK_FLAGS) --exclude-newer $(LOCK_DATE) pyproject.toml requirements/build.in
 
-.PHONY: help setup run demo test check bench lock image clean
+.PHONY: help setup run demo test check faults bench lock image clean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,9 @@ check: $(STAMPS)/dev ## Format, lint, types, layers and the fast tests, in under
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m "not integration and not statistical and not e2e" \
 		tests/unit tests/contract tests/api tests/architecture
+
+faults: $(STAMPS)/dev ## Break everything that can break, and write what happened to docs/reliability.md
+	@$(BIN)/python -m tests.faults --write-docs
 
 bench: $(STAMPS)/dev ## Measure the speed table as ratios, in one run
 	@$(BIN)/python -m loadtests.bench

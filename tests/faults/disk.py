@@ -1,0 +1,62 @@
+"""A small disk that can be filled: a tmpfs in a mount namespace of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+BALLAST = "ballast"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk of a few MB that only processes started `within` it see at `path`."""
+
+    path: Path
+    holder: subprocess.Popen[bytes]
+    bytes_max: int
+
+    @property
+    def within(self) -> list[str]:
+        """The command that starts a process where the disk is mounted."""
+        return ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", "--"]
+
+    @property
+    def outside(self) -> Path:
+        """The disk as this process sees it."""
+        return Path(f"/proc/{self.holder.pid}/root{self.path}")
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        with (self.outside / BALLAST).open("ab", buffering=0) as ballast, suppress(OSError):
+            for size in (1 << 16, 1 << 12, 1):
+                with suppress(OSError):
+                    while True:
+                        ballast.write(bytes(size))
+
+    def free(self) -> None:
+        """Give the space back."""
+        (self.outside / BALLAST).unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(path: Path, bytes_max: int) -> Iterator[Disk]:
+    """Mount a small disk in a mount namespace that ends with the block; it takes root."""
+    path.mkdir()
+    script = f"mount -t tmpfs -o size={bytes_max} tmpfs '{path}' && echo mounted && exec sleep 1d"
+    holder = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert holder.stdout is not None
+    try:
+        said = holder.stdout.readline()
+        if said != b"mounted\n":
+            raise RuntimeError(f"no small disk could be mounted, which takes root: {said.decode()}")
+        yield Disk(path, holder, bytes_max)
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()

@@ -1,0 +1,170 @@
+"""Compare what callers were told with what the ledger says, and time with what is promised."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from service.sla import RECOVERY_SECONDS_MAX
+from tests.faults.load import Attempt, Load
+from tests.faults.stack import Stack
+
+CHOOSE_MS_MAX = 250.0
+RECOVERY_AFTER_FAULT_SECONDS_MAX = 5.0
+GOOD_SECONDS = 1.0  # Recovered is who answers so long as if nothing had been.
+POLL_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What callers met while the fault lasted, and how soon all was well after it."""
+
+    choices: int
+    availability: float
+    within: float
+    p99_ms: float
+    fallback: float
+    statuses: dict[str, Counter[int]]
+    recovery_seconds: float | None  # None: not while anybody looked.
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """How the ledger, the evidence and Redis compare with what was acknowledged."""
+
+    lost: int
+    twice: int
+    differences: tuple[str, ...]
+    seconds: float = 0.0  # From the end of the load until all agreed.
+
+
+def served(attempts: Sequence[Attempt], began: float, ended: float) -> Service:
+    """Sum up the attempts that began during the fault."""
+    during = [a for a in attempts if began <= a.began < ended]
+    choices = [a for a in during if a.kind == "choose"]
+    answered = [a for a in choices if a.status == 200]
+    count = max(len(choices), 1)
+    times = sorted(a.ms for a in choices) or [0.0]
+    return Service(
+        choices=len(choices),
+        availability=len(answered) / count,
+        within=sum(a.ms <= CHOOSE_MS_MAX for a in answered) / count,
+        p99_ms=times[min(len(times) - 1, int(0.99 * len(times)))],
+        fallback=sum(a.source == "fallback" for a in answered) / max(len(answered), 1),
+        statuses={
+            kind: Counter(a.status for a in during if a.kind == kind)
+            for kind in ("choose", "reward")
+        },
+        recovery_seconds=recovery(attempts, ended),
+    )
+
+
+def recovery(attempts: Sequence[Attempt], ended: float) -> float | None:
+    """Return the seconds from the fault's end to the first whole second of good answers."""
+    after = sorted(
+        (a for a in attempts if a.began >= ended and a.kind == "choose"), key=lambda a: a.began
+    )
+    good_since = ended
+    for attempt in after:
+        if attempt.began - good_since >= GOOD_SECONDS:
+            return good_since - ended
+        if attempt.status != 200 or attempt.source == "fallback" or attempt.ms > CHOOSE_MS_MAX:
+            good_since = attempt.began
+    return None
+
+
+def settled(stack: Stack, load: Load) -> Books:
+    """Wait until everything agrees, as long as is promised, and tell what never did."""
+    began = time.perf_counter()
+    while True:
+        books = _compared(stack, load)
+        seconds = time.perf_counter() - began
+        if seconds > RECOVERY_SECONDS_MAX or not (books.lost or books.twice or books.differences):
+            return replace(books, seconds=seconds)
+        time.sleep(POLL_SECONDS)
+
+
+def _compared(stack: Stack, load: Load) -> Books:
+    try:
+        rows = exported(stack.url, load.experiment)
+        differences = _differences(stack, load.experiment, rows)
+    except (httpx.HTTPError, json.JSONDecodeError) as error:
+        return Books(len(load.decided), 0, (f"the export failed: {error!r}",))
+    lost, lost_rewards = lost_of(load, rows)
+    if not (lost or lost_rewards or differences):  # It takes a second: only when all else agrees.
+        code, said = stack.run("audit")
+        differences += [] if code == 0 else [said.strip().splitlines()[-1]]
+    return Books(lost + lost_rewards, twice_of(rows), tuple(differences))
+
+
+def exported(url: str, experiment: str) -> list[dict[str, Any]]:
+    """Return every row of the export."""
+    answer = httpx.get(f"{url}/experiments/{experiment}/decisions.ndjson", timeout=30)
+    answer.raise_for_status()
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def lost_of(load: Load, rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """Count decisions and rewards that were acknowledged and stand in no row."""
+    ids = {row["decision_id"] for row in rows}
+    # A reward belongs to its decision's key, which is how an id begins: it may have come with
+    # the id of an answer that is kept beside the first one.
+    rewarded = Counter(key_of(row["decision_id"]) for row in rows for _ in row["rewards"])
+    acknowledged = Counter(
+        key for key, _ in {(key_of(r.decision_id), r.event_id) for r in load.rewarded}
+    )
+    missing = sum(max(0, n - rewarded[key]) for key, n in acknowledged.items())
+    return len({d.decision_id for d in load.decided} - ids), missing
+
+
+def twice_of(rows: Sequence[dict[str, Any]]) -> int:
+    """Count sends that are counted more than once, and conversions beyond those reported."""
+    counted = Counter((row["unit"], row["occasion"]) for row in rows if row["counted"])
+    return sum(n - 1 for n in counted.values())
+
+
+def key_of(decision_id: str) -> str:
+    """Return the part of an id that all answers to the same send share: 126 bits of its key."""
+    return decision_id[:21]
+
+
+def _differences(stack: Stack, experiment: str, rows: Sequence[dict[str, Any]]) -> list[str]:
+    counted = [row for row in rows if row["counted"]]
+    converted = sum(any(r["status"] == "accepted" for r in row["rewards"]) for row in counted)
+    found = _get(stack, f"/experiments/{experiment}/report")["variants"]
+    pulls, rewards = sum(v["pulls"] for v in found), sum(v["rewards"] for v in found)
+    pairs = {"pulls": (pulls, len(counted)), "conversions": (rewards, converted)}
+    with stack.redis.client() as client:
+        number, head = _head(stack, experiment)
+        version = client.hget(f"pb:a:{{{number}}}", "version")
+    told = _get(stack, f"/experiments/{experiment}/allocation")["version"]
+    pairs["allocation in Redis"] = (int(version or 0), head)
+    pairs["allocation told"] = (told, head)
+    return [f"{name}: {a} is not {b}" for name, (a, b) in pairs.items() if a != b]
+
+
+def _head(stack: Stack, experiment: str) -> tuple[int, int]:
+    engine = stack.sql.engine()
+    try:
+        with engine.connect() as connection:
+            row = connection.execute(
+                text("SELECT number, head_version FROM experiments WHERE id = :id"),
+                {"id": experiment},
+            ).one()
+    finally:
+        engine.dispose()
+    return int(row[0]), int(row[1])
+
+
+def _get(stack: Stack, path: str) -> dict[str, Any]:
+    answer = httpx.get(f"{stack.url}{path}", timeout=10)
+    answer.raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
