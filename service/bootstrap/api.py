@@ -125,7 +125,7 @@ def build_api(settings: Settings, *, migrate: bool = False, is_exposed: bool = F
     """
     clock, metrics = SystemClock(), Metrics(settings.metrics_dir)
     sql = open_sql(settings)
-    redis = open_redis(settings, clock, replays_deadline_ms=CHOOSE_REDIS_DEADLINE_MS)
+    redis = open_redis(settings, clock, metrics, replays_deadline_ms=CHOOSE_REDIS_DEADLINE_MS)
     stores = allocation_stores(sql, redis)
     process = ApiProcess(
         tables=ServingTables(stores, clock, metrics),
@@ -156,6 +156,7 @@ def build_api(settings: Settings, *, migrate: bool = False, is_exposed: bool = F
         health=Health(tables, process.outbox, sql.ledger, lambda: process.keys.keyring.is_loaded),
         clock=clock,
         keyring=process.keys.keyring,
+        acts=sql.acts,
         start=process.start,
         stop=process.stop,
         decisions=decisions,

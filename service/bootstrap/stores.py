@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from service.allocations import AllocationStores
 from service.domain.clock import Clock
 from service.logs import logger
+from service.metrics import Metrics
 from service.settings import Settings
 from service.store.redis_allocations import RedisAllocations
 from service.store.redis_connection import RedisClient
@@ -72,11 +73,20 @@ def open_sql(settings: Settings) -> SqlStores:
 
 
 def open_redis(
-    settings: Settings, clock: Clock, *, replays_deadline_ms: float = PATIENT_DEADLINE_MS
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    *,
+    replays_deadline_ms: float = PATIENT_DEADLINE_MS,
 ) -> RedisStores:
     """Open the Redis stores; nothing connects yet."""
-    for_replays = RedisClient(settings.redis, deadline_ms=replays_deadline_ms)
-    for_allocations = RedisClient(settings.redis, deadline_ms=PATIENT_DEADLINE_MS)
+    watch = metrics.circuits.watch
+    for_replays = RedisClient(
+        settings.redis, deadline_ms=replays_deadline_ms, on_circuit=watch("redis-replays")
+    )
+    for_allocations = RedisClient(
+        settings.redis, deadline_ms=PATIENT_DEADLINE_MS, on_circuit=watch("redis-allocations")
+    )
     return RedisStores(
         replays=RedisReplays(for_replays, clock),
         published=RedisAllocations(for_allocations),

@@ -28,7 +28,7 @@ LEASE_NAME = "allocator"
 def build_worker(settings: Settings, *, migrate: bool = False) -> Worker:
     """Return the worker; nothing connects before it runs."""
     clock, metrics = SystemClock(), Metrics(settings.metrics_dir)
-    sql, redis = open_sql(settings), open_redis(settings, clock)
+    sql, redis = open_sql(settings), open_redis(settings, clock, metrics)
     stores = allocation_stores(sql, redis)
     allocator = Allocator(stores, clock, metrics)
     schedule = AllocationSchedule(allocator, stores, clock, metrics)

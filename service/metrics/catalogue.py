@@ -22,7 +22,9 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service.metrics.buffers import Buffered, Distribution
+from service.metrics.circuits import CircuitMetrics
 from service.metrics.overload import OverloadMetrics
+from service.metrics.privacy import PrivacyMetrics
 
 # Edges at the promises: 10 ms and 100 ms of the SLA, 2 s an e-mail template waits.
 SECONDS_EDGES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -50,6 +52,8 @@ class Metrics:
         self._make_worker()
         self._make_allocations()
         self.overload = OverloadMetrics(self.registry)
+        self.privacy = PrivacyMetrics(self.registry)
+        self.circuits = CircuitMetrics(self.registry)
         # A series that begins with its first failure shows no increase then.
         for reason in ("redis", "deadline"):
             self._fallbacks.labels(reason)

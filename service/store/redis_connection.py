@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -11,14 +11,12 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import hiredis
-from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from service.errors import RedisUnavailableError
 from service.store.redis_circuit import Circuit
+from service.store.redis_factory import connection_factory
 
 CONNECTIONS_MAX = 8
 # A deadline is an OSError; uvloop raises RuntimeError for a write to what has just been closed.
@@ -27,6 +25,9 @@ GONE = (RedisError, OSError, RuntimeError)
 # one more look before the deadline counts. (uvloop runs timers before it reads.)
 GRACE_SECONDS = 0.005
 PROBE_SECONDS = 1.0  # A probe may take longer than a call: new connections greet and authenticate.
+# A primary takes a write; a replica, which a failover may leave behind an address, would answer
+# a PING as well.
+_PROBE = (b"SET", b"pb:probe", b"", b"PX", b"1000")
 
 Command = tuple[bytes | int, ...]
 Reply: TypeAlias = Any  # Its type is the command's: whoever sends that knows it.
@@ -69,28 +70,28 @@ class RedisClient:
     """A client of one server for callers who would rather go without than wait.
 
     `deadline_ms` covers a whole call: a free connection, greeting it, and the answer. A call that
-    misses it leaves its connection closed, so a late answer can never be read as another's.
+    misses it leaves its connection closed, so a late answer can never be read as another's. After
+    a failure no connection from before is used again: the server may be another one by now.
     """
 
     def __init__(
-        self, url: str, *, deadline_ms: float, connections_max: int = CONNECTIONS_MAX
+        self,
+        url: str,
+        *,
+        deadline_ms: float,
+        connections_max: int = CONNECTIONS_MAX,
+        on_circuit: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        """`on_circuit` is told whenever calls begin to be turned away, and when that ends."""
         self._deadline_seconds = deadline_ms / 1_000
         # Only makes connections. Its own pool costs a batch as much as the rest of a call: the
         # bounded, blocking one is the semaphore and the list below.
-        self._factory = ConnectionPool.from_url(
-            url,
-            # One timer a call, ours; redis-py would start two, and a task, for each.
-            socket_timeout=None,
-            socket_connect_timeout=PROBE_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-            protocol=2,  # Scripts gain nothing from RESP3, and a new connection says less.
-            driver_info=None,
-        )
+        self._factory = connection_factory(url)
         self._places = asyncio.Semaphore(connections_max)
-        self._idle: list[AbstractConnection] = []
-        self._circuit = Circuit(self._probe)
+        # Each with the number of failures before it was connected.
+        self._idle: list[tuple[AbstractConnection, int]] = []
+        self._failures = 0
+        self._circuit = Circuit(self._probe, on_circuit)
 
     async def run(
         self,
@@ -135,8 +136,9 @@ class RedisClient:
         try:
             await self._circuit.close()
         finally:
-            for connection in self._idle:
+            for connection, _ in self._idle:
                 await connection.disconnect()
+            await self._factory.close()
 
     async def _guarded(self, call: Awaitable[T], seconds: float) -> T:
         try:
@@ -147,13 +149,19 @@ class RedisClient:
             if seconds < self._deadline_seconds:
                 self._circuit.doubted()
             else:
-                self._circuit.failed(error)
+                self._failed(error)
             raise RedisUnavailableError("Redis is late") from error
         except ResponseError as error:  # It lives, and said no at once: nobody waits for it.
+            if _is_no_primary(error):
+                self._failed(error)
             raise RedisUnavailableError("Redis refuses the call") from error
         except GONE as error:
-            self._circuit.failed(error)
+            self._failed(error)
             raise RedisUnavailableError("Redis is unavailable") from error
+
+    def _failed(self, error: BaseException) -> None:
+        self._failures += 1
+        self._circuit.failed(error)
 
     async def _run(self, lua: Script, call: bytes) -> Reply:
         try:
@@ -165,26 +173,35 @@ class RedisClient:
 
     async def _exchange(self, packed: bytes, answers: int) -> list[Reply]:
         async with self._places:
-            connection = self._idle.pop() if self._idle else self._new_connection()
+            connection, made_after = self._idle.pop() if self._idle else self._new_connection()
+            is_old, made_after = made_after != self._failures, self._failures
             try:
-                if connection.is_connected and await connection.can_read():
-                    # The server closed it while it was idle: sending makes a new connection.
+                if connection.is_connected and (is_old or await connection.can_read()):
+                    # The server closed it while it was idle, or may be no longer the right one.
                     await connection.disconnect(nowait=True)
+                if not connection.is_connected:
+                    # Sending would do it too, but without asking the Sentinels for the address.
+                    await connection.connect()  # type: ignore[no-untyped-call]
                 await connection.send_packed_command(packed, check_health=False)
                 if answers == 1:
                     return [await connection.read_response()]
                 return await _read(connection, answers)
             finally:
-                self._idle.append(connection)
+                self._idle.append((connection, made_after))
 
-    def _new_connection(self) -> AbstractConnection:
-        return self._factory.make_connection()  # type: ignore[no-untyped-call, no-any-return]
+    def _new_connection(self) -> tuple[AbstractConnection, int]:
+        return self._factory.make(), self._failures
 
     async def _probe(self) -> None:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await self._exchange(_packed((b"PING",)), 1)
+                await self._exchange(_packed(_PROBE), 1)
+        except ResponseError as error:
+            if _is_no_primary(error):
+                self._failures += 1
+                raise RedisUnavailableError("Redis is no primary") from error
         except GONE as error:
+            self._failures += 1
             raise RedisUnavailableError("Redis is unavailable") from error
 
 
@@ -213,6 +230,11 @@ class _Deadline:
 
     def _look_once_more(self) -> None:
         self._scope.reschedule(self._loop.time() + GRACE_SECONDS)
+
+
+def _is_no_primary(error: ResponseError) -> bool:
+    """Whether a replica refused to write; a script's error has more words before that."""
+    return "READONLY" in str(error) or isinstance(error, ReadOnlyError)
 
 
 def _packed(command: Command) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from prometheus_client import Metric
@@ -39,6 +40,9 @@ def touched() -> Metrics:
     metrics.allocation_written()
     metrics.allocation_failed()
     metrics.in_force("spring", 3, 5_000, {"a": 0.25, "b": 0.75})
+    metrics.circuits.watch("redis-replays")(True)
+    metrics.privacy.erasures_pending(1)
+    metrics.privacy.rows_wiped("erasure", 2)
     metrics.flush()
     return metrics
 
@@ -96,6 +100,39 @@ def test_failures_are_counted_from_zero() -> None:
     assert sample("promobandit_fallbacks_total", {"reason": "redis"}) == 0
     assert sample("promobandit_outbox_failures_total", {"kind": "reward"}) == 0
     assert sample("promobandit_loop_failures_total", {"loop": "drain"}) == 0
+
+
+def test_a_circuit_is_a_series_before_it_opens_and_counts_each_opening_once() -> None:
+    metrics = Metrics()
+    told = metrics.circuits.watch("redis-replays")
+    labels = {"circuit": "redis-replays"}
+    sample = metrics.registry.get_sample_value
+
+    def shown() -> tuple[float | None, float | None]:
+        return (
+            sample("promobandit_circuit_open", labels),
+            sample("promobandit_circuit_openings_total", labels),
+        )
+
+    seen = [shown()]
+    for is_open in (True, True, False, True):
+        told(is_open)
+        seen.append(shown())
+
+    assert seen == [(0, 0), (1, 1), (1, 1), (0, 1), (1, 2)]
+
+
+async def test_pauses_that_follow_each_other_are_one_opening_that_ends_by_itself() -> None:
+    metrics = Metrics()
+    labels = {"circuit": "ledger-rewards"}
+    sample = metrics.registry.get_sample_value
+    for _ in range(3):
+        metrics.circuits.paused("ledger-rewards", 0.01)
+    was_open = sample("promobandit_circuit_open", labels)
+    while sample("promobandit_circuit_open", labels):  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+    assert (was_open, sample("promobandit_circuit_openings_total", labels)) == (1, 1)
 
 
 def test_a_duration_lies_in_the_bucket_of_its_edge() -> None:

@@ -1,0 +1,79 @@
+"""Make connections to the server that a URL names, or to the one that Sentinels call primary."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from service.domain.redis_address import SentinelAddress, sentinel_address
+
+CONNECT_SECONDS = 1.0
+SENTINEL_SECONDS = 0.3  # One that is late is passed over; the next probe asks it last.
+
+
+class ConnectionFactory(NamedTuple):
+    """What makes connections, none of them connected yet, and how to let go of the rest."""
+
+    make: Callable[[], AbstractConnection]
+    close: Callable[[], Awaitable[None]]
+
+
+def connection_factory(url: str) -> ConnectionFactory:
+    """Return what makes connections; with Sentinels, each looks its address up as it connects."""
+    options: dict[str, Any] = {
+        # One timer a call, the client's own; redis-py would start two, and a task, for each.
+        "socket_timeout": None,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "protocol": 2,  # Scripts gain nothing from RESP3, and a new connection says less.
+        "driver_info": None,
+    }
+    address = sentinel_address(url)
+    if address is not None:
+        return _of_primary(address, options)
+    pool = ConnectionPool.from_url(url, **options)
+    return ConnectionFactory(pool.make_connection, pool.aclose)
+
+
+def _of_primary(address: SentinelAddress, options: dict[str, Any]) -> ConnectionFactory:
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        address.sentinels,
+        sentinel_kwargs={
+            "socket_timeout": SENTINEL_SECONDS,
+            "socket_connect_timeout": SENTINEL_SECONDS,
+            "retry": Retry(NoBackoff(), 0),
+            "username": address.sentinel_username,
+            "password": address.sentinel_password,
+            "protocol": 2,
+            "driver_info": None,
+            "ssl": address.is_tls,
+        },
+    )
+    pool = _PrimaryPool(  # type: ignore[no-untyped-call]
+        address.service,
+        sentinel,
+        ssl=address.is_tls,
+        db=address.db,
+        username=address.username,
+        password=address.password,
+        **options,
+    )
+    return ConnectionFactory(pool.make_connection, sentinel.aclose)
+
+
+class _PrimaryPool(SentinelConnectionPool):
+    async def get_master_address(self) -> tuple[str, int]:
+        """Ask the Sentinels; one that refuses is no better than one that is gone."""
+        try:
+            return await super().get_master_address()  # type: ignore[no-untyped-call,no-any-return]
+        except RedisError as error:
+            raise RedisConnectionError("no Sentinel knows a primary") from error
