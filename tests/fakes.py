@@ -27,6 +27,7 @@ from service.metrics import Metrics
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
 from service.rewards import Rewards
+from service.store.memory_access import MemoryActStore
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_redis import MemoryAllocations, MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryAllocationStore, MemoryExperimentStore
@@ -136,6 +137,7 @@ class House:
     metrics: Metrics = field(default_factory=Metrics)
     codec: TokenCodec = field(default_factory=lambda: TokenCodec({KEY_ID: b"k" * 32}, KEY_ID))
     started: list[str] = field(default_factory=list)
+    acts: MemoryActStore = field(default_factory=MemoryActStore)
 
     def __post_init__(self) -> None:
         stores = AllocationStores(
@@ -194,6 +196,7 @@ class House:
             health=Health(self.tables, self.outbox, self.ledger, lambda: True),
             clock=self.clock,
             keyring=self.keyring,
+            acts=self.acts,
             start=self._start,
             stop=self._stop,
             decisions=decisions,

@@ -29,7 +29,7 @@ def let_in(
 ) -> str:
     """Add a key to those that are held, and return it as its holder writes it."""
     serial = len(keyring.keys)
-    key_id = b32encode(serial.to_bytes(8, "big")).decode()[:12].lower()
+    key_id = b32encode(serial.to_bytes(8, "little")).decode()[:12].lower()
     secret = f"{serial:043d}"
     key = ApiKey(
         id=key_id,

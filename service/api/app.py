@@ -16,8 +16,10 @@ from service.api import (
     exports,
     hot_openapi,
     openapi_access,
+    openapi_http,
     operations,
     reports,
+    trail,
 )
 from service.api.admission import Admission
 from service.api.authentication import Authentication
@@ -54,7 +56,9 @@ class Application(FastAPI):
             document = super().openapi()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(struct_components())
-            self.openapi_schema = openapi_access.describe(hot_openapi.describe(document))
+            for part in (hot_openapi, openapi_http, openapi_access):
+                part.describe(document)
+            self.openapi_schema = document
         return self.openapi_schema
 
 
@@ -86,7 +90,7 @@ def _inner(services: Services, authentication: Authentication, admission: Admiss
     )
     app.state.services = services
     app.state.admission = admission
-    routers = [room.router for room in (experiments, reports, exports, operations)]
+    routers = [room.router for room in (experiments, reports, exports, operations, trail)]
     for router in routers:
         app.include_router(router)
     routes = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]

@@ -8,7 +8,14 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Protocol
 
-from service.domain.access import KEY_MARK, OPEN_PRINCIPAL, Principal, Scope
+from service.domain.access import (
+    KEY_MARK,
+    OPEN_PRINCIPAL,
+    SERVICE_SCOPES,
+    Principal,
+    Scope,
+)
+from service.domain.experiment import DEFAULT_TENANT
 from service.errors import ForbiddenError, UnauthenticatedError
 
 BEARER = b"Bearer "
@@ -84,8 +91,11 @@ class Authentication:
             found = self._keyring.authenticate(shown[7:].decode("latin-1"))
         else:
             found = self._keyring.authenticate(_key_in(shown))
-        if needed not in found.principal.scopes:
+        principal = found.principal
+        if needed not in principal.scopes:
             raise ForbiddenError(f"the key lacks the scope {needed}")
+        if needed in SERVICE_SCOPES and principal.tenant != DEFAULT_TENANT:
+            raise ForbiddenError("what concerns the whole service is not for tenants")
         return found
 
     def url_holder(self, query: bytes) -> Holder | None:

@@ -11,7 +11,7 @@ from fastapi import Depends, Header, Path, Request
 from service.api.authentication import Keyring
 from service.bulk import Bulk
 from service.decisions import Decisions
-from service.domain.access import Principal
+from service.domain.access import AdminAct, Principal
 from service.domain.clock import Clock
 from service.domain.limits import ID_PATTERN
 from service.domain.serving import ServingTable
@@ -41,6 +41,14 @@ class Tables(Protocol):
         ...
 
 
+class Acts(Protocol):
+    """Where administrative acts are looked up that are not about one experiment."""
+
+    async def of_tenant(self, tenant: int, limit: int, after: int = 0) -> list[AdminAct]:
+        """Return at most `limit` acts of a tenant, oldest first; `after` is the last id seen."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Everything the HTTP layer calls; `service.bootstrap` and the tests build it."""
@@ -58,6 +66,7 @@ class Services:
     start: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
     keyring: Keyring
+    acts: Acts
 
 
 def services_of(request: Request) -> Services:
