@@ -49,7 +49,9 @@ async def has_valid_key(settings: Settings, *, migrate: bool) -> bool:
     except LedgerUnavailableError as error:
         copy = KeyCacheFile(settings.outbox, settings.database).load()
         if copy is None:
-            raise UnavailableError(f"cannot ask whether there are API keys: {error}") from error
+            raise UnavailableError(
+                f"cannot ask whether there is an API key (promobandit keys create makes one): {error}"
+            ) from error
         keys = list(copy.api)
     finally:
         await sql.database.dispose()

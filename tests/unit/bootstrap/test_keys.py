@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from service.bootstrap.keys import LEAD_MS, Keys, rotate
+from service.domain.clock import SECOND_MS
 from service.domain.token import KEY_IDS_MAX
 from service.errors import LedgerUnavailableError, StateConflictError
+from service.store.memory_access import MemoryActStore
 from service.store.memory_sql import MemorySigningKeyStore
-from tests.store_records import HandClock
+from tests.store_records import HandClock, a_decision
 
 
 async def test_before_the_first_load_nothing_is_signed() -> None:
@@ -42,3 +45,38 @@ async def test_key_ids_do_not_outgrow_the_replay_memory() -> None:
 
     with pytest.raises(StateConflictError):
         await rotate(store, clock, "cli:ada")
+
+
+async def test_a_rotation_stands_in_the_trail_without_the_secret() -> None:
+    acts, clock = MemoryActStore(), HandClock()
+    new = await rotate(MemorySigningKeyStore(acts), clock, "cli:ada")
+
+    (act,) = await acts.of_tenant(1, 10)
+    assert (act.actor, act.action, act.subject) == ("cli:ada", "rotate signing key", "2")
+    assert act.detail == {"active_from_ms": new.active_from_ms}
+
+
+async def test_a_token_signed_at_any_moment_of_a_rotation_is_valid_everywhere() -> None:
+    store, clock = MemorySigningKeyStore(), HandClock()
+    processes = [Keys(store, clock) for _ in range(3)]
+    for process in processes:
+        await process.reload()
+    rejected, signers = 0, set()
+    for second in range(-120, 600):
+        if second == 0:
+            await rotate(store, clock, "cli:ada")
+        for number, process in enumerate(processes):
+            if second % 60 == 7 + 20 * number:  # Each in its own minute's rhythm.
+                await process.reload()
+        for signer in processes:
+            codec = signer.codec()
+            signers.add(codec.signing_id)
+            made = msgspec.structs.replace(a_decision(second + 120), key_id=codec.signing_id)
+            token = codec.encode(made)
+            rejected += sum(process.codec().decode(token) is None for process in processes)
+        clock.at_ms += SECOND_MS
+
+    assert (rejected, signers) == (0, {1, 2})
+    first = processes[0].codec()
+    old = first.encode(msgspec.structs.replace(a_decision(1), key_id=1))
+    assert first.decode(old) is not None
