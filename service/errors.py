@@ -51,6 +51,10 @@ class DecisionNotFoundError(ServiceError):
     """The decision id is not one of ours."""
 
 
+class ErasureNotFoundError(ServiceError):
+    """No erasure has this id."""
+
+
 class WindowClosedError(ServiceError):
     """The reward came after its attribution window; it is recorded as late."""
 
@@ -89,6 +93,14 @@ class OutboxUnavailableError(UnavailableError):
 
 class RedisUnavailableError(UnavailableError):
     """Redis is down, late or refusing writes."""
+
+
+class PositionMovedError(ServiceError):
+    """The outbox is not committed as far as an append thought: others did it, or SQL went back."""
+
+
+class LedgerWentBackError(ServiceError):
+    """SQL lacks what it had committed: it failed over to an older state."""
 
 
 class PoisonRecordError(ServiceError):

@@ -226,10 +226,14 @@ class Rewards:
         is_paused = self.clock.monotonic_ms() < self._ledger_paused_until_ms
         if waited_ms <= REWARD_SQL_DEADLINE_MS and not is_paused:
             try:
-                return await self._commit(rewards)
+                statuses = await self._commit(rewards)
             except (LedgerUnavailableError, TimeoutError):
                 self._ledger_paused_until_ms = self.clock.monotonic_ms() + LEDGER_PAUSE_MS
+                self.metrics.circuits.paused("ledger-rewards", LEDGER_PAUSE_MS / SECOND_MS)
                 _log.warning("ledger_unavailable_rewards_queued")
+            else:
+                self._keep(rewards, statuses)
+                return statuses
         try:
             self.outbox.append(rewards)
             await asyncio.to_thread(self.outbox.sync)
@@ -237,6 +241,21 @@ class Rewards:
             self.metrics.outbox_failed("reward")
             raise LedgerUnavailableError("rewards cannot be recorded now") from error
         return [RewardStatus.queued] * len(rewards)
+
+    def _keep(self, rewards: list[Reward], statuses: Sequence[RewardStatus]) -> None:
+        """Keep what SQL has committed here too: it may fail over to a state that has not.
+
+        What another transaction recorded is kept as if SQL had not: this process cannot tell
+        whether whoever did so has lived to keep it.
+        """
+        new: list[Reward] = []
+        known: list[Reward] = []
+        for reward, status in zip(rewards, statuses, strict=True):
+            (known if status is RewardStatus.duplicate else new).append(reward)
+        try:
+            self.outbox.append([*new, *known], committed=len(new))
+        except OutboxUnavailableError:  # They are in the ledger, which is what was promised.
+            self.metrics.outbox_failed("reward")
 
     async def _commit(self, rewards: list[Reward]) -> Sequence[RewardStatus]:
         """Run one transaction under one deadline; a late one may still commit: it is idempotent."""

@@ -13,6 +13,8 @@ from service.domain.experiment import Experiment
 from service.store.ports import Ledger
 
 HOUR_SECONDS = HOUR_MS // SECOND_MS
+# Nobody appends so often: a revision that moved so far was renewed, by milliseconds since 1970.
+RENEWED_REVISIONS_MIN = 2**39
 
 
 @dataclass(slots=True)
@@ -86,9 +88,15 @@ class EvidenceCache:
         self._held: dict[int, HeldEvidence] = {}
 
     async def current(self, experiment: int) -> HeldEvidence:
-        """Return the newest evidence, reading the buckets that changed since the last time."""
+        """Return the newest evidence, reading the buckets that changed since the last time.
+
+        What is held of a state that SQL went back behind is dropped.
+        """
         held = self._held.setdefault(experiment, HeldEvidence())
         change = await self._ledger.evidence(experiment, held.revision)
+        if held.revision and _is_of_another_state(held.revision, change.revision):
+            change = await self._ledger.evidence(experiment)
+            held = self._held[experiment] = HeldEvidence()
         # Two readers may be under way: buckets come whole, so only the newer answer counts.
         if change.revision > held.revision:
             held.replace(change.buckets, change.revision)
@@ -98,3 +106,7 @@ class EvidenceCache:
         """Return the evidence revision held of an experiment, 0 when none is."""
         held = self._held.get(experiment)
         return 0 if held is None else held.revision
+
+
+def _is_of_another_state(held: int, newest: int) -> bool:
+    return not 0 <= newest - held < RENEWED_REVISIONS_MIN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service.domain.decision import Decision
 from service.domain.evidence import Bucket, BucketKey, Standing, added, changes_of
@@ -15,7 +15,7 @@ from service.store.records import (
     OutboxPosition,
     RecountDifference,
 )
-from service.store.sql_append import answer_of, unseen_rewards
+from service.store.sql_append import answer_of, refuse_what_went_back, unseen_rewards
 from service.store.sql_checks import refuse_poison
 from service.store.sql_evidence import differences
 from service.store.sql_export import Kept, attributed, cursor_of
@@ -41,6 +41,9 @@ class MemoryLedger:
     ) -> LedgerOutcome:
         """Insert what is new, in one step with evidence and outbox position."""
         refuse_poison(decisions, rewards)
+        if position is not None:
+            stored = self._positions.get(position.segment, 0)
+            refuse_what_went_back(position, stored, self._rows_of(position.witnesses))
         new, besides = self._sorted_out(decisions)
         standings = self._standings({reward.key for reward in rewards})
         seen = {(reward.key, reward.event, reward.event_id) for reward in self._rewards}
@@ -51,7 +54,16 @@ class MemoryLedger:
         if position is not None:
             before = self._positions.get(position.segment, 0)
             self._positions[position.segment] = max(before, position.offset)
-        return LedgerOutcome(len(new), len(besides), tuple(statuses))
+        differing = {d.key for d in decisions if answer_of(self._firsts[d.key]) != answer_of(d)}
+        return LedgerOutcome(len(new), len(besides), tuple(statuses), frozenset(differing))
+
+    def _rows_of(self, wanted: Sequence[Reward]) -> list[tuple[object, ...]]:
+        keys = {reward.key for reward in wanted}
+        return [
+            (r.key, r.event, r.event_id, r.value_micros, r.status, r.converts, r.received_at_ms)
+            for r in self._rewards
+            if r.key in keys
+        ]
 
     def _sorted_out(self, decisions: Sequence[Decision]) -> tuple[list[Decision], list[Decision]]:
         """Keep first decisions; return them, and the answers that differ from theirs."""
@@ -144,9 +156,34 @@ class MemoryLedger:
         """Return how far a segment is committed; 0 for an unknown one."""
         return self._positions.get(segment, 0)
 
+    async def positions(self, segments: Sequence[str]) -> dict[str, int]:
+        """Return how far segments are committed; unknown ones are left out."""
+        return {name: self._positions[name] for name in segments if name in self._positions}
+
+    async def first_decisions(self, keys: Sequence[bytes]) -> list[Decision]:
+        """Return the first-committed decisions of keys; unknown ones are left out."""
+        return [self._firsts[key] for key in set(keys) if key in self._firsts]
+
+    async def renew_revisions(self, jump: int) -> None:
+        """Add a number to the evidence revision of every experiment."""
+        self._revisions = {number: r + jump for number, r in self._revisions.items()}
+
     async def forget_segment(self, segment: str) -> None:
         """Drop the position of a deleted segment."""
         self._positions.pop(segment, None)
+
+    def rewrite_decisions(self, change: Callable[[Decision], Decision]) -> None:
+        """Replace decisions, as erasures do; keys and what is counted stay."""
+        self._firsts = {key: change(first) for key, first in self._firsts.items()}
+        self._besides = [change(beside) for beside in self._besides]
+
+    def rewrite_rewards(self, change: Callable[[Reward], Reward]) -> None:
+        """Replace rewards, as erasures do."""
+        self._rewards = [change(reward) for reward in self._rewards]
+
+    def committed_segments(self) -> set[str]:
+        """Return the segments that have a position."""
+        return set(self._positions)
 
     async def is_reachable(self) -> bool:
         """Memory always answers."""

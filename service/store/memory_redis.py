@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import astuple
+
 from service.domain.allocation import Publication
 from service.domain.clock import DAY_MS
 from service.domain.decision import Decision, replay_of
 from service.domain.experiment import Experiment
 from service.errors import OutboxUnavailableError, RedisUnavailableError
-from service.store.records import Changes, Chunk, Record, Segment
+from service.store.records import Changes, Chunk, CommittedReward, Record, Segment, Witness
 
 
 class MemoryReplays:
@@ -74,6 +76,11 @@ class MemoryAllocations:
         self._sequences: dict[int, int] = {}
         self._sequence = 0
         self._epoch = ""
+        self._is_marked_here = True
+
+    def fail_over(self) -> None:
+        """Be another server with the same memory."""
+        self._is_marked_here = False
 
     async def publish(self, publication: Publication, experiment: Experiment) -> bool:
         """Publish a version unless a higher one stands there; then return False."""
@@ -116,12 +123,13 @@ class MemoryAllocations:
     async def epoch(self) -> str:
         """Return the mark of this memory, '' when it was lost or never there."""
         self._check()
-        return self._epoch
+        return self._epoch if self._is_marked_here else ""
 
     async def begin_epoch(self, epoch: str) -> None:
-        """Mark the memory as whole again."""
+        """Mark the memory, on the server of now."""
         self._check()
         self._epoch = epoch
+        self._is_marked_here = True
 
     def _check(self) -> None:
         if self.is_down:
@@ -137,11 +145,13 @@ class MemoryOutbox:
         self.syncs = 0
         self.is_full = False
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record], committed: int = 0) -> None:
         """Keep records, or raise when the disk is played full."""
         if self.is_full:
             raise OutboxUnavailableError("the outbox cannot be written")
-        self.records.extend(records)
+        for index, record in enumerate(records):
+            kind = Witness if index == 0 else CommittedReward
+            self.records.append(kind(*astuple(record)) if index < committed else record)
 
     def sync(self) -> None:
         """Count the call, or raise when the disk is played full."""

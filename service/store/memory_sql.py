@@ -23,13 +23,15 @@ class MemoryExperimentStore:
 
     def __init__(self) -> None:
         self._revisions: dict[int, list[Experiment]] = {}
+        self._highest = 0
         self._trail: list[AuditEntry] = []
 
     async def create(self, experiment: Experiment, actor: str) -> Experiment:
         """Insert revision 1, assign `number`, write the trail."""
         if self._find(experiment.tenant, experiment.id) is not None:
             raise StateConflictError(f"experiment {experiment.id} exists already")
-        created = structs.replace(experiment, number=len(self._revisions) + 1)
+        self._highest = max([self._highest, *self._revisions]) + 1
+        created = structs.replace(experiment, number=self._highest)
         self._revisions[created.number] = [deepcopy(created)]
         self._record(None, created, "create", actor)
         return created
@@ -43,6 +45,29 @@ class MemoryExperimentStore:
         self._revisions[before.number].append(deepcopy(updated))
         self._record(before, updated, action, actor)
         return updated
+
+    async def adopt(self, experiment: Experiment, actor: str, at_ms: int) -> bool:
+        """Insert a configuration under its own number and revision; False when it stands there."""
+        named = self._find(experiment.tenant, experiment.id)
+        revisions = self._revisions.get(experiment.number, [])
+        newest = revisions[-1] if revisions else None
+        if newest != named or (newest is not None and newest.salt != experiment.salt):
+            raise StateConflictError("the experiment's number or id belongs to another one")
+        standing = next((e for e in revisions if e.revision == experiment.revision), None)
+        adopted, before = experiment, newest
+        if newest is not None and standing is not None:
+            if standing == experiment or newest.revision > experiment.revision:
+                return False
+            adopted, before = structs.replace(newest, revision=newest.revision + 1), experiment
+        revisions = sorted([*revisions, deepcopy(adopted)], key=lambda each: each.revision)
+        self._revisions[experiment.number] = revisions
+        if revisions[-1].revision == adopted.revision:
+            self._record(before, adopted, "adopt", actor, at_ms)
+        return True
+
+    async def reserve_numbers(self, highest: int) -> None:
+        """Give new experiments only numbers above this one."""
+        self._highest = max(self._highest, highest)
 
     async def get(self, tenant: int, experiment_id: str) -> Experiment:
         """Return the newest revision, or raise `ExperimentNotFoundError`."""
@@ -74,9 +99,15 @@ class MemoryExperimentStore:
         return next((e for e in newest if (e.tenant, e.id) == own), None)
 
     def _record(
-        self, before: Experiment | None, after: Experiment, action: str, actor: str
+        self,
+        before: Experiment | None,
+        after: Experiment,
+        action: str,
+        actor: str,
+        at_ms: int | None = None,
     ) -> None:
-        at_ms = after.created_at_ms if before is None else after.updated_at_ms
+        if at_ms is None:
+            at_ms = after.created_at_ms if before is None else after.updated_at_ms
         entry = AuditEntry(after.tenant, after.id, at_ms, actor, action, before, after)
         self._trail.append(deepcopy(entry))  # Payloads are dictionaries, which callers may keep.
 

@@ -102,7 +102,7 @@ class SegmentOutbox:
         self._find_room()
         _start_anew_after_fork(self)
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record], committed: int = 0) -> None:
         """Write records with one call to the system; they survive a kill of this process.
 
         A failed write is tried once more in a new segment: records that are in both are one in
@@ -111,7 +111,8 @@ class SegmentOutbox:
         if not records:
             return
         with self._lock:
-            if not self._try_append(records) and not self._try_append(records):
+            tries = (self._try_append(records, committed) for _ in range(2))
+            if not any(tries):
                 raise OutboxUnavailableError("the outbox cannot be written")
             self._failed_at_ms = None
             if self._live is not None:
@@ -161,13 +162,15 @@ class SegmentOutbox:
             else:
                 self._failed_at_ms = None
 
-    def _try_append(self, records: Sequence[Record]) -> bool:
+    def _try_append(self, records: Sequence[Record], committed: int) -> bool:
         try:
             live = self._segment_for(0)
-            data = frames_of(records, live.seed)
+            data = frames_of(records, live.seed, committed)
             if not live.has_room_for(len(data)):
                 live = self._segment_for(len(data))
-                data = frames_of(records, live.seed)  # Each segment has its own checksums.
+                data = frames_of(
+                    records, live.seed, committed
+                )  # A segment's checksums are its own.
             self._write(live, data)
         except OSError as error:
             self._fail("append", error)

@@ -22,9 +22,10 @@ from service.store.records import (
     Segment,
     Snapshot,
 )
+from service.store.recovery_ports import AdoptingExperiments, RecoverableLedger
 
 
-class Ledger(Protocol):
+class Ledger(RecoverableLedger, Protocol):
     """The append-only record of decisions and rewards, and the evidence made from it."""
 
     async def append(
@@ -49,6 +50,8 @@ class Ledger(Protocol):
             SQL is down, late or refusing writes; nothing was committed, as far as is known.
         PoisonRecordError
             A record can never be taken; nothing was committed.
+        PositionMovedError, LedgerWentBackError
+            The ledger is not at the position's start, or lacks a witness; nothing was committed.
         """
         ...
 
@@ -76,10 +79,6 @@ class Ledger(Protocol):
         """Return first-committed decisions of all experiments, newest first, for the replays."""
         ...
 
-    async def position(self, segment: str) -> int:
-        """Return how far a segment is committed; 0 for an unknown one."""
-        ...
-
     async def forget_segment(self, segment: str) -> None:
         """Drop the position of a deleted segment."""
         ...
@@ -89,7 +88,7 @@ class Ledger(Protocol):
         ...
 
 
-class ExperimentStore(Protocol):
+class ExperimentStore(AdoptingExperiments, Protocol):
     """Experiment configurations, every revision of them, and the audit trail."""
 
     async def create(self, experiment: Experiment, actor: str) -> Experiment:
@@ -235,19 +234,26 @@ class PublishedAllocations(Protocol):
         ...
 
     async def epoch(self) -> str:
-        """Return the mark of this memory, '' when Redis lost it or never had one."""
+        """Return the mark of this memory, '' when Redis lost it or never had one.
+
+        Also when the server is not the one, or not the run of it, that was marked: a failover or
+        a restart may have lost the last writes, and kept the mark.
+        """
         ...
 
     async def begin_epoch(self, epoch: str) -> None:
-        """Mark the memory as whole again."""
+        """Mark the memory, on the server of now."""
         ...
 
 
 class Outbox(Protocol):
     """Append-only, crash-safe segment files of this process; see `service.store.outbox`."""
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record], committed: int = 0) -> None:
         """Write records so that they survive a kill of this process.
+
+        So many at the start are rewards that were new in one transaction of the ledger: readers
+        see them as one `Witness` and `CommittedReward`.
 
         Raises `OutboxUnavailableError` when they cannot be written whole.
         """

@@ -11,11 +11,28 @@ from service.domain.reward import Reward, RewardStatus
 Record = Decision | Reward
 
 
+class CommittedReward(Reward, frozen=True, array_like=True, tag=3, gc=False):
+    """A reward that the ledger had when it was appended: kept for a ledger that goes back."""
+
+
+class Witness(CommittedReward, frozen=True, array_like=True, tag=4, gc=False):
+    """A reward that was new in its transaction: while its row stands, so do the others of it.
+
+    The committed rewards that follow it in the outbox, up to the next one, are of its transaction.
+    """
+
+
 class OutboxPosition(Struct, frozen=True):
-    """How far a segment has been committed to the ledger, in bytes."""
+    """How far a segment has been committed to the ledger, in bytes.
+
+    With `start`, the position that must stand there before; `witnesses` are rewards that must, as
+    they are.
+    """
 
     segment: str
     offset: int
+    start: int | None = None
+    witnesses: tuple[Reward, ...] = ()
 
 
 class LedgerOutcome(Struct, frozen=True):
@@ -23,11 +40,13 @@ class LedgerOutcome(Struct, frozen=True):
 
     `rewards` has one status per reward given, in order; `decisions_new` counts first rows,
     `conflicts` the differing answers that were kept beside the first one (new ones only).
+    `differing` are the keys whose first row is another than one that was given.
     """
 
     decisions_new: int
     conflicts: int
     rewards: tuple[RewardStatus, ...]
+    differing: frozenset[bytes] = frozenset()
 
 
 class EvidenceChange(Struct, frozen=True):

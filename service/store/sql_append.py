@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from service.domain.decision import Decision
 from service.domain.evidence import Bucket, BucketKey, Standing, added, bucket_key, changes_of
 from service.domain.reward import Reward, RewardStatus
+from service.errors import LedgerWentBackError, PositionMovedError
 from service.store.records import LedgerOutcome, OutboxPosition
 from service.store.sql_rows import Row
 
@@ -35,12 +36,22 @@ class UnlockableError(Exception):
 class Opening(NamedTuple):
     """What an append has to know, read under the experiments' locks.
 
-    `rewards` are rows of (key, event, event_id, value_micros, status, converts).
+    `rewards` are rows of (key, event, event_id, value_micros, status, converts, received_at_ms).
     """
 
     revisions: Mapping[int, int]
     rewards: Sequence[Row]
     buckets: Mapping[BucketKey, Bucket]
+    position: int = 0
+
+
+class Wanted(NamedTuple):
+    """What an append asks for at its opening; no segment when its position does not matter."""
+
+    experiments: Sequence[int]
+    keys: Sequence[bytes]
+    buckets: Sequence[BucketKey]
+    segment: str | None
 
 
 class Additions(NamedTuple):
@@ -55,14 +66,11 @@ class Additions(NamedTuple):
 class AppendStatements(Protocol):
     """The statements of an append, which each database phrases in its fastest way."""
 
-    def open(
-        self,
-        connection: Connection,
-        experiments: Sequence[int],
-        keys: Sequence[bytes],
-        buckets: Sequence[BucketKey],
-    ) -> Opening:
-        """Lock the experiments in order, then read what is known of decisions and buckets."""
+    def open(self, connection: Connection, wanted: Wanted) -> Opening:
+        """Lock the experiments in order, then read what is known of decisions and buckets.
+
+        The position comes last: what was seen before it was there before anybody moved it.
+        """
         ...
 
     def insert_decisions(
@@ -83,9 +91,6 @@ class AppendStatements(Protocol):
         ...
 
 
-_NOTHING = Opening({}, (), {})
-
-
 def answer_of(decision: Decision) -> Answer:
     """Return what a repeated decision must equal."""
     return Answer(decision.variant, decision.version, decision.decided_at_ms)
@@ -99,8 +104,10 @@ def append(
 ) -> LedgerOutcome:
     """Add records to the ledger; the caller's transaction makes it all or nothing."""
     decisions, rewards = records
-    opening = _opening(connection, statements, decisions, rewards)
-    new_decisions, conflicts = _add_decisions(connection, statements, decisions)
+    opening = _opening(connection, statements, records, position)
+    if position is not None:
+        refuse_what_went_back(position, opening.position, opening.rewards)
+    new_decisions, conflicts, differing = _add_decisions(connection, statements, decisions)
     new_rewards, standings, statuses = _sorted_out(rewards, opening.rewards)
     changes = changes_of(new_decisions, new_rewards, standings)
     buckets = [
@@ -110,25 +117,45 @@ def append(
     moved = {key.experiment: opening.revisions.get(key.experiment, 0) + 1 for key in changes}
     if new_rewards or buckets or position is not None:
         statements.save(connection, Additions(new_rewards, buckets, moved, position))
-    return LedgerOutcome(len(new_decisions), conflicts, tuple(statuses))
+    return LedgerOutcome(len(new_decisions), conflicts, tuple(statuses), differing)
+
+
+def refuse_what_went_back(position: OutboxPosition, stored: int, rewards: Sequence[Row]) -> None:
+    """Raise unless the ledger is in the state that an append goes on from.
+
+    Both are told apart in the transaction itself: a ledger may go back at any time before it.
+    """
+    if position.start not in (None, stored):
+        raise PositionMovedError(f"the outbox is committed to {stored}, not to {position.start}")
+    if not position.witnesses:
+        return
+    standing = {(bytes(key), event, event_id, at) for key, event, event_id, _, _, _, at in rewards}
+    for w in position.witnesses:
+        if (w.key, w.event, w.event_id, w.received_at_ms) not in standing:
+            raise LedgerWentBackError("a committed reward is not in the ledger any more")
 
 
 def _opening(
     connection: Connection,
     statements: AppendStatements,
-    decisions: Sequence[Decision],
-    rewards: Sequence[Reward],
+    records: tuple[Sequence[Decision], Sequence[Reward]],
+    position: OutboxPosition | None,
 ) -> Opening:
     """Lock first, and in one order: else two writers could read the same standing of a decision.
 
     Or wait for one another.
     """
+    decisions, rewards = records
     buckets = {bucket_key(d) for d in decisions} | {bucket_key(r) for r in rewards}
-    if not buckets:
-        return _NOTHING
+    keys = {reward.key for reward in rewards}
+    segment = None
+    if position is not None and position.start is not None:
+        segment = position.segment
+        keys.update(witness.key for witness in position.witnesses)
+    if not buckets and segment is None:
+        return Opening({}, (), {})
     experiments = sorted({key.experiment for key in buckets})
-    keys = list({reward.key for reward in rewards})
-    return statements.open(connection, experiments, keys, sorted(buckets))
+    return statements.open(connection, Wanted(experiments, list(keys), sorted(buckets), segment))
 
 
 def split_repeats(decisions: Sequence[Decision]) -> tuple[dict[bytes, Decision], list[Decision]]:
@@ -144,9 +171,10 @@ def split_repeats(decisions: Sequence[Decision]) -> tuple[dict[bytes, Decision],
 
 def _add_decisions(
     connection: Connection, statements: AppendStatements, decisions: Sequence[Decision]
-) -> tuple[list[Decision], int]:
+) -> tuple[list[Decision], int, frozenset[bytes]]:
+    """Return the new decisions, how many others were kept beside, and the keys that differ."""
     if not decisions:
-        return [], 0
+        return [], 0, frozenset()
     firsts, differing = split_repeats(decisions)
     stored = statements.insert_decisions(connection, list(firsts.values()))
     if stored:
@@ -154,7 +182,8 @@ def _add_decisions(
         known = {key: stored.get(key) or answer_of(first) for key, first in firsts.items()}
         differing = [d for d in decisions if known[d.key] != answer_of(d)]
     conflicts = statements.keep_beside(connection, differing) if differing else 0
-    return [d for key, d in firsts.items() if key not in stored], conflicts
+    new = [d for key, d in firsts.items() if key not in stored]
+    return new, conflicts, frozenset(decision.key for decision in differing)
 
 
 def _sorted_out(
@@ -163,7 +192,7 @@ def _sorted_out(
     """Return the new rewards, what their decisions had before, and every reward's status."""
     seen: set[RewardKey] = set()
     standings: dict[bytes, Standing] = {}
-    for key, event, event_id, value_micros, status, converts in known:
+    for key, event, event_id, value_micros, status, converts, _ in known:
         seen.add((key, event, event_id))
         if status == RewardStatus.accepted:
             before = standings.get(key, Standing())

@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from service.domain.decision import Decision
-from service.domain.evidence import BucketKey
-from service.store.sql_append import Additions, Answer, Opening, UnlockableError
+from service.store.sql_append import Additions, Answer, Opening, UnlockableError, Wanted
 from service.store.sql_engines import Statement, pipelined
 from service.store.sql_rows import (
     BUCKET_COLUMNS,
@@ -85,7 +84,7 @@ _FIRST_ROWS = (
     "SELECT key, variant, version, decided_at_ms FROM decisions WHERE key = ANY(%s::bytea[])"
 )
 _REWARDS_OF = (
-    "SELECT key, event, event_id, value_micros, status, converts FROM rewards"
+    "SELECT key, event, event_id, value_micros, status, converts, received_at_ms FROM rewards"
     " WHERE key = ANY(%s::bytea[])"
 )
 _BUCKETS_OF = (
@@ -109,6 +108,7 @@ _SAVE_REVISIONS = (
 )
 # One statement, because each costs both sides more than its rows do; empty parts add nothing.
 _SAVE = f"WITH r AS ({_INSERT_REWARDS}), e AS ({_SAVE_REVISIONS}) {_SAVE_BUCKETS}"
+_POSITION = "SELECT position FROM outbox_positions WHERE segment = %s"
 _SAVE_POSITION = (
     "INSERT INTO outbox_positions (segment, position, at_ms)"
     " VALUES (%s, %s, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
@@ -133,25 +133,22 @@ def _keyed(names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> tuple[str]:
 class PostgresAppend:
     """See `AppendStatements`; READ COMMITTED shows each statement what was committed before it."""
 
-    def open(
-        self,
-        connection: Connection,
-        experiments: Sequence[int],
-        keys: Sequence[bytes],
-        buckets: Sequence[BucketKey],
-    ) -> Opening:
+    def open(self, connection: Connection, wanted: Wanted) -> Opening:
         """Lock and read in one exchange; `UnlockableError` where there is no row to lock."""
-        columns = tuple(list(column) for column in zip(*buckets, strict=True))
-        locked, rewards, found = pipelined(
-            connection,
-            (_REVISIONS, (list(experiments),)),
-            (_REWARDS_OF, (list(keys),)),
-            (_BUCKETS_OF, columns),
-        )
+        columns = tuple(list(column) for column in zip(*wanted.buckets, strict=True))
+        statements: list[Statement] = [
+            (_REVISIONS, (list(wanted.experiments),)),
+            (_REWARDS_OF, (list(wanted.keys),)),
+            (_BUCKETS_OF, columns or ([], [], [], [])),
+        ]
+        if wanted.segment is not None:
+            statements.append((_POSITION, (wanted.segment,)))
+        locked, rewards, found, *positions = pipelined(connection, *statements)
         revisions = dict(locked)
-        if len(revisions) < len(experiments):
-            raise UnlockableError([e for e in experiments if e not in revisions])
-        return Opening(revisions, rewards, buckets_by_key(found))
+        if len(revisions) < len(wanted.experiments):
+            raise UnlockableError([e for e in wanted.experiments if e not in revisions])
+        position = positions[0][0][0] if positions and positions[0] else 0
+        return Opening(revisions, rewards, buckets_by_key(found), position)
 
     def insert_decisions(
         self, connection: Connection, decisions: Sequence[Decision]

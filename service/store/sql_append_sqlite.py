@@ -9,8 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from service.domain.decision import Decision
-from service.domain.evidence import BucketKey
-from service.store.sql_append import Additions, Answer, Opening
+from service.store.sql_append import Additions, Answer, Opening, Wanted
 from service.store.sql_rows import (
     BUCKET_COLUMNS,
     DECISION_COLUMNS,
@@ -31,7 +30,8 @@ _KEYS = "FROM json_each(?) AS start CROSS JOIN {} AS t ON t.key = substr(?, star
 # S608: only names of tables and columns are put into these texts.
 _FIRST_ROWS = f"SELECT t.key, t.variant, t.version, t.decided_at_ms {_KEYS}".format("decisions")
 _REWARDS_OF = (
-    f"SELECT t.key, t.event, t.event_id, t.value_micros, t.status, t.converts {_KEYS}"
+    "SELECT t.key, t.event, t.event_id, t.value_micros, t.status, t.converts, t.received_at_ms"
+    f" {_KEYS}"
 ).format("rewards")
 
 
@@ -56,6 +56,7 @@ _REVISIONS = (
     " WHERE experiment IN (SELECT value FROM json_each(?))"
 )
 _SAVE_REVISIONS = "INSERT OR REPLACE INTO evidence_revisions (experiment, revision) VALUES (?, ?)"
+_POSITION = "SELECT position FROM outbox_positions WHERE segment = ?"
 _SAVE_POSITION = (
     "INSERT INTO outbox_positions (segment, position, at_ms)"
     " VALUES (?, ?, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))"
@@ -81,19 +82,16 @@ class SqliteAppend:
     JSON parameter here: nothing travels, and values are bound as they are.
     """
 
-    def open(
-        self,
-        connection: Connection,
-        experiments: Sequence[int],
-        keys: Sequence[bytes],
-        buckets: Sequence[BucketKey],
-    ) -> Opening:
+    def open(self, connection: Connection, wanted: Wanted) -> Opening:
         """Read what there is; an experiment without a revision is at 0."""
-        rows = connection.exec_driver_sql(_REVISIONS, (json_text(experiments),))
+        rows = connection.exec_driver_sql(_REVISIONS, (json_text(wanted.experiments),))
         revisions: dict[int, int] = dict(tuple(row) for row in rows)
-        rewards = _by_keys(connection, _REWARDS_OF, keys) if keys else ()
-        found = connection.exec_driver_sql(_BUCKETS_OF, (json_text(buckets),))
-        return Opening(revisions, rewards, buckets_by_key(found))
+        rewards = _by_keys(connection, _REWARDS_OF, wanted.keys) if wanted.keys else ()
+        found = connection.exec_driver_sql(_BUCKETS_OF, (json_text(wanted.buckets),))
+        position = 0
+        if wanted.segment is not None:
+            position = connection.exec_driver_sql(_POSITION, (wanted.segment,)).scalar() or 0
+        return Opening(revisions, rewards, buckets_by_key(found), position)
 
     def insert_decisions(
         self, connection: Connection, decisions: Sequence[Decision]

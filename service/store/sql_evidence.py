@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from service.domain.clock import HOUR_MS
 from service.domain.evidence import Bucket, BucketKey, added, changes_of
@@ -52,6 +52,21 @@ def position(connection: Connection, segment: str) -> int:
     """Return how far a segment is committed; 0 for an unknown one."""
     query = select(outbox_positions.c.position).where(outbox_positions.c.segment == segment)
     return connection.execute(query).scalar() or 0
+
+
+def positions(connection: Connection, segments: Sequence[str]) -> dict[str, int]:
+    """Return how far segments are committed; unknown ones are left out."""
+    query = select(outbox_positions.c.segment, outbox_positions.c.position).where(
+        outbox_positions.c.segment.in_(segments)
+    )
+    return {row.segment: row.position for row in connection.execute(query)}
+
+
+def renew_revisions(connection: Connection, jump: int) -> None:
+    """Add a number to every revision, after locking them in the order that appends do."""
+    revision = evidence_revisions.c.revision
+    connection.execute(select(revision).order_by(evidence_revisions.c.experiment).with_for_update())
+    connection.execute(update(evidence_revisions).values(revision=revision + jump))
 
 
 def forget_segment(connection: Connection, segment: str) -> None:

@@ -5,22 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from service.domain.experiment import AuditEntry, Experiment
 from service.errors import ExperimentNotFoundError, RevisionConflictError, StateConflictError
+from service.store import sql_adoption
 from service.store.sql_database import SqlDatabase
-from service.store.sql_rows import json_text
+from service.store.sql_revisions import NEWEST, by_number, decoded, record
 from service.store.sql_statements import insert_or_ignore
-from service.store.sql_tables import audit_trail, experiment_revisions, experiments
-
-_decoder = msgspec.json.Decoder(Experiment)
-_NEWEST = select(experiment_revisions.c.configuration).join_from(
-    experiments,
-    experiment_revisions,
-    (experiment_revisions.c.experiment == experiments.c.number)
-    & (experiment_revisions.c.revision == experiments.c.revision),
-)
+from service.store.sql_tables import audit_trail, experiments
 
 
 class SqlExperimentStore:
@@ -39,13 +32,22 @@ class SqlExperimentStore:
         change = partial(_update, experiment=experiment, action=action, actor=actor)
         return await self._database.write(change, is_repeatable=False)
 
+    async def adopt(self, experiment: Experiment, actor: str, at_ms: int) -> bool:
+        """Insert a configuration under its own number and revision; False when it stands there."""
+        change = partial(sql_adoption.adopt, experiment=experiment, actor=actor, at_ms=at_ms)
+        return await self._database.write(change, is_repeatable=False)
+
+    async def reserve_numbers(self, highest: int) -> None:
+        """Give new experiments only numbers above this one."""
+        await self._database.write(partial(sql_adoption.reserve_numbers, highest=highest))
+
     async def get(self, tenant: int, experiment_id: str) -> Experiment:
         """Return the newest revision, or raise `ExperimentNotFoundError`."""
         return await self._database.read(partial(_get, tenant=tenant, experiment_id=experiment_id))
 
     async def by_number(self, number: int, revision: int | None = None) -> Experiment:
         """Return a revision (None: the newest), or raise `ExperimentNotFoundError`."""
-        return await self._database.read(partial(_by_number, number=number, revision=revision))
+        return await self._database.read(partial(by_number, number=number, revision=revision))
 
     async def all(self, tenant: int | None = None) -> list[Experiment]:
         """Return the newest revision of every experiment, in order of number."""
@@ -71,7 +73,7 @@ def _create(connection: Connection, experiment: Experiment, actor: str) -> Exper
     if number is None:
         raise StateConflictError(f"experiment {experiment.id} exists already")
     created = msgspec.structs.replace(experiment, number=number)
-    _record(connection, None, created, "create", actor)
+    record(connection, None, created, (created.created_at_ms, actor, "create"))
     return created
 
 
@@ -89,64 +91,23 @@ def _update(connection: Connection, experiment: Experiment, action: str, actor: 
     if connection.execute(moved).rowcount != 1:
         raise RevisionConflictError(f"experiment {experiment.id} was changed meanwhile")
     updated = msgspec.structs.replace(experiment, number=before.number)
-    _record(connection, before, updated, action, actor)
+    record(connection, before, updated, (updated.updated_at_ms, actor, action))
     return updated
 
 
-def _record(
-    connection: Connection, before: Experiment | None, after: Experiment, action: str, actor: str
-) -> None:
-    """Keep a revision, and who made it of what."""
-    configuration = json_text(after)
-    at_ms = after.created_at_ms if before is None else after.updated_at_ms
-    connection.execute(
-        insert(experiment_revisions).values(
-            experiment=after.number,
-            revision=after.revision,
-            at_ms=at_ms,
-            actor=actor,
-            configuration=configuration,
-        )
-    )
-    connection.execute(
-        insert(audit_trail).values(
-            tenant=after.tenant,
-            experiment=after.id,
-            at_ms=at_ms,
-            actor=actor,
-            action=action,
-            before=None if before is None else json_text(before),
-            after=configuration,
-        )
-    )
-
-
 def _get(connection: Connection, tenant: int, experiment_id: str) -> Experiment:
-    query = _NEWEST.where(experiments.c.tenant == tenant, experiments.c.id == experiment_id)
+    query = NEWEST.where(experiments.c.tenant == tenant, experiments.c.id == experiment_id)
     configuration = connection.execute(query).scalar()
     if configuration is None:
         raise ExperimentNotFoundError(f"there is no experiment {experiment_id}")
-    return _decoder.decode(configuration)
-
-
-def _by_number(connection: Connection, number: int, revision: int | None) -> Experiment:
-    query = _NEWEST.where(experiments.c.number == number)
-    if revision is not None:
-        query = select(experiment_revisions.c.configuration).where(
-            experiment_revisions.c.experiment == number,
-            experiment_revisions.c.revision == revision,
-        )
-    configuration = connection.execute(query).scalar()
-    if configuration is None:
-        raise ExperimentNotFoundError(f"there is no experiment of number {number}")
-    return _decoder.decode(configuration)
+    return decoded(configuration)
 
 
 def _all(connection: Connection, tenant: int | None) -> list[Experiment]:
-    query = _NEWEST.order_by(experiments.c.number)
+    query = NEWEST.order_by(experiments.c.number)
     if tenant is not None:
         query = query.where(experiments.c.tenant == tenant)
-    return [_decoder.decode(row.configuration) for row in connection.execute(query)]
+    return [decoded(row.configuration) for row in connection.execute(query)]
 
 
 def _trail(connection: Connection, tenant: int, experiment_id: str) -> list[AuditEntry]:
@@ -162,8 +123,8 @@ def _trail(connection: Connection, tenant: int, experiment_id: str) -> list[Audi
             at_ms=row.at_ms,
             actor=row.actor,
             action=row.action,
-            before=None if row.before is None else _decoder.decode(row.before),
-            after=_decoder.decode(row.after),
+            before=None if row.before is None else decoded(row.before),
+            after=decoded(row.after),
         )
         for row in connection.execute(query)
     ]

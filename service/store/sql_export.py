@@ -138,6 +138,12 @@ def _besides_after(
     return [_kept(row) for row in connection.execute(query.order_by(table.serial))]
 
 
+def first_decisions(connection: Connection, keys: Sequence[bytes]) -> list[Decision]:
+    """Return the first-committed decisions of keys."""
+    found = _by_keys(connection, select(decisions), decisions, list(dict.fromkeys(keys)))
+    return [decision_of(row) for row in found]
+
+
 def _all_rows_of(connection: Connection, keys: Sequence[bytes]) -> Iterator[Kept]:
     """Yield every row of the keys, the first ones first, whatever pages they are on."""
     for row in _by_keys(connection, select(decisions), decisions, keys):

@@ -86,6 +86,19 @@ class SqlLedger:
         """Return how far a segment is committed; 0 for an unknown one."""
         return await self._database.read(partial(sql_evidence.position, segment=segment))
 
+    async def positions(self, segments: Sequence[str]) -> dict[str, int]:
+        """Return how far segments are committed; unknown ones are left out."""
+        return await self._database.read(partial(sql_evidence.positions, segments=segments))
+
+    async def first_decisions(self, keys: Sequence[bytes]) -> list[Decision]:
+        """Return the first-committed decisions of keys; unknown ones are left out."""
+        return await self._database.read(partial(sql_export.first_decisions, keys=keys))
+
+    async def renew_revisions(self, jump: int) -> None:
+        """Add a number to the evidence revision of every experiment."""
+        change = partial(sql_evidence.renew_revisions, jump=jump)
+        await self._database.write(change, is_repeatable=False)
+
     async def forget_segment(self, segment: str) -> None:
         """Drop the position of a deleted segment."""
         await self._database.write(partial(sql_evidence.forget_segment, segment=segment))

@@ -1,37 +1,53 @@
-"""Bring the outbox into the ledger: every segment, whoever wrote it, each record exactly once."""
+"""Bring the outbox into the ledger: every segment, whoever wrote it, each record exactly once.
+
+Rewards that are in the ledger already are passed over, as long as it shows that it still has them.
+One that fails over to an older state lacks some, or is not where a segment was left: then it is
+given again what it lost.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service.domain.clock import HOUR_MS, SECOND_MS, Clock
 from service.domain.decision import Decision
-from service.domain.reward import Reward
-from service.errors import LedgerUnavailableError, PoisonRecordError
+from service.errors import (
+    LedgerUnavailableError,
+    LedgerWentBackError,
+    PoisonRecordError,
+    PositionMovedError,
+)
 from service.logs import logger
 from service.metrics import Metrics
 from service.store.ports import Ledger, OutboxReader
-from service.store.records import Chunk, LedgerOutcome, OutboxPosition, Segment
+from service.store.records import Chunk, LedgerOutcome, Segment
+from service.worker.progress import Load, Progress
 
-BATCH_MAX = 1_000  # Records of one transaction.
-KEEP_DRAINED_MS = HOUR_MS  # Until then a drained segment can be read again by a person.
+KEEP_DRAINED_MS = HOUR_MS  # So far may SQL go back, and so long can a person look.
+LOOK_BACK_MS = SECOND_MS  # How often the positions of all segments are compared.
 
 _log = logger(__name__)
 
 
 class Drain:
-    """Knows how far every segment is committed; SQL says so, memory only saves asking."""
+    """Knows how far every segment is committed; SQL says so, memory tells when it goes back."""
 
     def __init__(
-        self, reader: OutboxReader, ledger: Ledger, clock: Clock, metrics: Metrics
+        self,
+        reader: OutboxReader,
+        ledger: Ledger,
+        clock: Clock,
+        metrics: Metrics,
+        note: Callable[[list[Decision], LedgerOutcome], None] | None = None,
     ) -> None:
         self._reader = reader
         self._ledger = ledger
         self._clock = clock
         self._metrics = metrics
-        self._committed: dict[str, int] = {}
-        self._batches: dict[str, int] = {}
-        self._finished: set[str] = set()
+        self._note = note
+        self._progress: dict[str, Progress] = {}
+        self._looked_back_ms: int | None = None
+        self._owes_renewal = False
         self._is_ledger_there = True
 
     async def turn(self) -> int:
@@ -41,105 +57,158 @@ class Drain:
         """
         segments = self._reader.segments()
         try:
-            committed = await self._advance_all(segments)
+            await self._look_back([segment.name for segment in segments])
+            dealt_with = await self._advance_all(segments)
         except LedgerUnavailableError:
             self._metrics.ledger_failed()
             self._note_ledger(is_there=False)
             raise
-        if committed:
+        if dealt_with:
             self._note_ledger(is_there=True)
         self._forget_gone({segment.name for segment in segments})
-        return committed
+        return dealt_with
+
+    def measure(self) -> None:
+        """Tell the metrics what is not committed yet."""
+        backlog = self._reader.backlog({name: p.read for name, p in self._progress.items()})
+        self._metrics.outbox_backlog(backlog["bytes"], backlog["age_seconds"])
+
+    async def clean(self) -> None:
+        """Delete closed segments that were drained long enough ago, if SQL still says so."""
+        names = [s.name for s in self._reader.segments() if self._is_old(s)]
+        stored = await self._ledger.positions(names)
+        for name in names:
+            progress = self._progress.get(name)
+            if progress is not None and stored.get(name, 0) >= progress.committed:
+                del self._progress[name]
+                self._reader.remove(name)
+                await self._ledger.forget_segment(name)
+
+    def _is_old(self, segment: Segment) -> bool:
+        progress = self._progress.get(segment.name)
+        if progress is None or not progress.is_finished:
+            return False
+        moved_at_ms = progress.moved_at_ms
+        if moved_at_ms is not None and self._clock.monotonic_ms() - moved_at_ms < KEEP_DRAINED_MS:
+            return False  # Written long ago, perhaps, but drained just now.
+        return segment.modified_at_ms < self._clock.now_ms() - KEEP_DRAINED_MS
+
+    async def _look_back(self, names: Sequence[str]) -> None:
+        """Compare all segments with SQL, the finished ones too: nothing else would ever ask."""
+        now_ms = self._clock.monotonic_ms()
+        if self._looked_back_ms is None or now_ms - self._looked_back_ms >= LOOK_BACK_MS:
+            stored = await self._ledger.positions(names)
+            self._looked_back_ms = now_ms
+            for name in names:
+                self._compare(name, stored.get(name, 0))
+        if self._owes_renewal:
+            # Whoever holds evidence of the state that is gone must see that it is not this one's,
+            # even where new rows have carried the revision past the old one.
+            await self._ledger.renew_revisions(self._clock.now_ms())
+            self._owes_renewal = False
+
+    def _compare(self, name: str, stored: int) -> None:
+        progress = self._progress.setdefault(name, Progress(stored))
+        if stored < progress.committed:
+            self._went_back(name, progress.committed, stored)
+            progress.go_to(stored)
+
+    def _went_back(self, name: str, known: int, found: int) -> None:
+        self._metrics.ledger_went_back()
+        _log.error("ledger_went_back", segment=name, known=known, found=found)
+        self._owes_renewal = True
 
     async def _advance_all(self, segments: Sequence[Segment]) -> int:
         """Advance every segment; one that cannot be read never stops the others."""
-        committed = 0
+        dealt_with = 0
         failure: Exception | None = None
         for segment in segments:
             try:
-                committed += await self._advance(segment)
+                dealt_with += await self._advance(segment)
             except LedgerUnavailableError:
                 raise
             except Exception as error:  # noqa: BLE001  A bad sector, a full quarantine, a bug.
                 failure = failure or error
-        if failure is not None and not committed:
+        if failure is not None and not dealt_with:
             raise failure  # Said, and waited for, once there is nothing else to do.
-        return committed
-
-    def measure(self) -> None:
-        """Tell the metrics what is not committed yet."""
-        backlog = self._reader.backlog(self._committed)
-        self._metrics.outbox_backlog(backlog["bytes"], backlog["age_seconds"])
-
-    async def clean(self) -> None:
-        """Delete closed segments that were drained long enough ago."""
-        oldest_kept_ms = self._clock.now_ms() - KEEP_DRAINED_MS
-        for segment in self._reader.segments():
-            if segment.name in self._finished and segment.modified_at_ms < oldest_kept_ms:
-                self._reader.remove(segment.name)
-                await self._ledger.forget_segment(segment.name)
+        return dealt_with
 
     async def _advance(self, segment: Segment) -> int:
-        if segment.name in self._finished:
+        progress = self._progress.get(segment.name)
+        if progress is None:
+            position = await self._ledger.position(segment.name)
+            progress = self._progress.setdefault(segment.name, Progress(position))
+        if progress.is_finished:
             return 0
-        offset = await self._offset(segment.name)
-        chunk = self._reader.read(segment, offset, self._batches.get(segment.name, BATCH_MAX))
-        if chunk.next_offset > offset:
-            await self._commit_or_narrow(segment.name, chunk)
+        chunk = self._reader.read(segment, progress.read, progress.batch)
+        if chunk.next_offset > progress.read:
+            await self._take(segment.name, progress, chunk)
             return max(1, len(chunk.records))
-        if segment.is_closed and chunk.is_end:
-            self._finished.add(segment.name)
+        is_complete = segment.is_closed and chunk.is_end
+        if progress.is_ahead and (is_complete or progress.is_late(self._clock.monotonic_ms())):
+            await self._commit(segment.name, progress, Load([], [], []), chunk)
+        elif is_complete:
+            progress.is_finished = True
         return 0
 
-    async def _offset(self, name: str) -> int:
-        if name not in self._committed:
-            self._committed[name] = await self._ledger.position(name)
-        return self._committed[name]
+    async def _take(self, name: str, progress: Progress, chunk: Chunk) -> None:
+        now_ms = self._clock.monotonic_ms()
+        load = progress.load(chunk)
+        if progress.may_wait(load, chunk, now_ms):
+            progress.wait(load, chunk, now_ms)
+        else:
+            await self._commit(name, progress, load, chunk)
 
-    async def _commit_or_narrow(self, name: str, chunk: Chunk) -> None:
-        """Commit; when the ledger refuses a record, halve the batch until that one is alone."""
-        count = len(chunk.records)
+    async def _commit(self, name: str, progress: Progress, load: Load, chunk: Chunk) -> None:
+        """Commit a chunk, or find out why the ledger does not take it; the next turn goes on."""
         try:
-            await self._commit(name, chunk)
+            await self._commit_or_narrow(name, progress, load, chunk)
+        except PositionMovedError:
+            stored = await self._ledger.position(name)
+            if stored < progress.committed:
+                self._went_back(name, progress.committed, stored)
+            progress.go_to(stored)
+        except LedgerWentBackError:
+            self._went_back(name, chunk.next_offset, progress.committed)
+            progress.mend(chunk.next_offset)
+
+    async def _commit_or_narrow(
+        self, name: str, progress: Progress, load: Load, chunk: Chunk
+    ) -> None:
+        """Commit; when the ledger refuses a record, halve the batch until that one is alone."""
+        position = progress.position(name, load, chunk)
+        try:
+            outcome = await self._ledger.append(load.decisions, load.rewards, position)
         except PoisonRecordError as error:
-            if count > 1:
-                self._batches[name] = count // 2
+            if len(chunk.records) > 1:
+                progress.batch = len(chunk.records) // 2
                 return
             self._reader.quarantine(name, chunk.records[0], type(error).__name__)
             self._metrics.quarantined()
             _log.error("record_quarantined", segment=name, reason=str(error))
-            await self._ledger.append([], [], OutboxPosition(name, chunk.next_offset))
-            self._committed[name] = chunk.next_offset
-        if name in self._batches:
-            self._batches[name] = min(BATCH_MAX, 2 * self._batches[name])
+            await self._ledger.append([], [], position)
+        else:
+            self._count(name, load, chunk, outcome)
+        progress.commit(chunk.next_offset, self._clock.monotonic_ms())
 
-    async def _commit(self, name: str, chunk: Chunk) -> None:
-        decisions = [record for record in chunk.records if isinstance(record, Decision)]
-        rewards = [record for record in chunk.records if isinstance(record, Reward)]
-        position = OutboxPosition(name, chunk.next_offset)
-        outcome = await self._ledger.append(decisions, rewards, position)
-        self._committed[name] = chunk.next_offset
+    def _count(self, name: str, load: Load, chunk: Chunk, outcome: LedgerOutcome) -> None:
+        decisions = load.decisions
+        self._metrics.drained("decision", len(decisions))
+        self._metrics.drained("reward", len(load.rewards))
         if chunk.damaged:
             self._metrics.damaged(chunk.damaged)
             _log.error("records_damaged", segment=name, count=chunk.damaged)
-        self._count(decisions, rewards, outcome)
-
-    def _count(
-        self, decisions: list[Decision], rewards: list[Reward], outcome: LedgerOutcome
-    ) -> None:
-        self._metrics.drained("decision", len(decisions))
-        self._metrics.drained("reward", len(rewards))
         if decisions:
             lag_ms = self._clock.now_ms() - decisions[-1].decided_at_ms
             self._metrics.committed(max(0, lag_ms) / SECOND_MS, outcome.conflicts)
+            if self._note is not None:
+                self._note(decisions, outcome)
         if outcome.conflicts:
             _log.warning("conflicting_answers", count=outcome.conflicts)
 
     def _forget_gone(self, names: set[str]) -> None:
-        for name in [name for name in self._committed if name not in names]:
-            del self._committed[name]
-            self._batches.pop(name, None)
-            self._finished.discard(name)
+        for name in [name for name in self._progress if name not in names]:
+            del self._progress[name]
 
     def _note_ledger(self, *, is_there: bool) -> None:
         if is_there != self._is_ledger_there:

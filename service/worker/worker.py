@@ -13,11 +13,13 @@ from service.domain.clock import MINUTE_MS, SECOND_MS, Clock
 from service.errors import UnavailableError
 from service.logs import logger
 from service.metrics import Metrics
+from service.privacy import Eraser, Quarantines, Retention
 from service.sla import ALLOCATION_INTERVAL_MS
 from service.worker.audit import Audit
-from service.worker.drain import BATCH_MAX, Drain
+from service.worker.drain import Drain
 from service.worker.lease import RENEW_SECONDS, Lease
 from service.worker.loop import Loop, every
+from service.worker.progress import BATCH_MAX
 from service.worker.restore import Restore
 from service.worker.snapshots import Snapshots
 
@@ -29,6 +31,8 @@ DRAIN_AT_END_SECONDS = 20.0
 MEASURE_SECONDS = 1.0
 CLEAN_SECONDS = MINUTE_MS / SECOND_MS
 RESTORE_SECONDS = 1.0
+ERASE_SECONDS = 0.5
+QUARANTINE_SECONDS = 10.0
 WAIT_FOR_LEASE_SECONDS = 0.2
 STOP_SECONDS_MAX = 3.0
 _NOT_HELD = object()
@@ -54,6 +58,9 @@ class Worker:
     restore: Restore
     snapshots: Snapshots
     audit: Audit
+    eraser: Eraser
+    retention: Retention
+    quarantines: Quarantines
     lease: Lease
     intervals: Intervals
     clock: Clock
@@ -109,6 +116,9 @@ class Worker:
             self._loop("lease", self.lease.turn, every(RENEW_SECONDS)),
             self._leased("restore", self.restore.turn, every(RESTORE_SECONDS)),
             self._leased("allocate", self.schedule.tick, _allocate_pause),
+            self._loop("quarantine", self.quarantines.turn, every(QUARANTINE_SECONDS)),
+            self._leased("erase", self.eraser.turn, every(ERASE_SECONDS)),
+            self._leased("retention", self.retention.turn, _retention_pause),
             self._leased("snapshot", self.snapshots.turn, every(snapshot)),
             replace(
                 self._leased("audit", self.audit.turn, every(audit)),
@@ -154,6 +164,10 @@ class Worker:
 
 def _allocate_pause(has_more: object) -> float:
     return DRAIN_PAUSE_SECONDS if has_more else ALLOCATION_INTERVAL_MS / SECOND_MS
+
+
+def _retention_pause(has_more: object) -> float:
+    return DRAIN_PAUSE_SECONDS if has_more else CLEAN_SECONDS
 
 
 def _drain_pause(committed: object) -> float:

@@ -14,6 +14,7 @@ import pytest
 from service.domain.clock import DAY_MS
 from service.domain.experiment import ExperimentState, RewardSpec
 from service.domain.reward import Reward, RewardStatus
+from service.store.records import CommittedReward, Witness
 from tests.hot_rig import NOW_MS, HandClock, HotRig, LedgerThatFails
 
 SEND = {"experiment": "autumn", "unit": "u", "occasion": "o"}
@@ -108,7 +109,8 @@ async def test_a_reward_after_the_window_answers_410_and_is_recorded_as_late(
 
     assert [answer.status_code for answer in answers] == [410, 410]
     assert (await reward(client, decision_id)).status_code == 410
-    (queued,) = [r for r in rig.outbox.records if isinstance(r, Reward)]
+    *_, queued = [r for r in rig.outbox.records if isinstance(r, Reward)]
+    assert type(queued) is Reward
     assert queued.status == RewardStatus.late
     assert await conversions(rig) == 0
 
@@ -159,6 +161,25 @@ async def test_after_a_failure_sql_is_asked_again_a_second_later(
     rig.clock.at_ms += 1_000
 
     assert (await reward(client, decision_id, event_id="2")).status_code == 200
+
+
+async def test_what_sql_has_is_kept_here_too_marked_as_what_it_has(
+    rig: HotRig, client: httpx.AsyncClient, decision_id: str
+) -> None:
+    await asyncio.gather(*(reward(client, decision_id, event_id=i) for i in "aab"))
+
+    kept = [record for record in rig.outbox.records if isinstance(record, Reward)]
+    assert [type(each) for each in kept] == [Witness, CommittedReward, Reward]
+    assert [each.event_id for each in kept] == ["a", "b", "a"]
+    assert rig.outbox.syncs == 0
+
+
+async def test_a_reward_that_sql_has_needs_no_outbox(
+    rig: HotRig, client: httpx.AsyncClient, decision_id: str
+) -> None:
+    rig.outbox.is_full = True
+
+    assert (await reward(client, decision_id)).json() == {"status": "accepted"}
 
 
 async def test_with_neither_sql_nor_outbox_a_reward_is_503(

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import astuple
 
 from service.errors import OutboxUnavailableError
 from service.store.memory_redis import MemoryOutbox
 from service.store.outbox import SegmentOutbox
 from service.store.outbox_reader import SegmentReader
 from service.store.ports import Outbox, OutboxReader
-from service.store.records import Record
+from service.store.records import CommittedReward, Record, Witness
 from tests.store_records import HandClock, a_decision, a_reward
 
 
@@ -69,6 +70,19 @@ def everything(reader: OutboxReader, count: int = 1_000) -> list[Record]:
             offset, is_end = chunk.next_offset, chunk.is_end
             assert chunk.damaged == 0
     return found
+
+
+def test_rewards_that_the_ledger_had_come_back_marked(rig: Rig) -> None:
+    rewards = [a_reward(serial) for serial in range(4)]
+
+    rig.outbox.append(rewards, committed=3)
+
+    assert everything(rig.reader) == [
+        Witness(*astuple(rewards[0])),
+        CommittedReward(*astuple(rewards[1])),
+        CommittedReward(*astuple(rewards[2])),
+        rewards[3],
+    ]
 
 
 def test_records_come_back_equal_and_in_order(rig: Rig) -> None:

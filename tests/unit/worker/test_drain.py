@@ -13,7 +13,8 @@ from service.errors import LedgerUnavailableError, PoisonRecordError
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_redis import MemoryOutbox
 from service.store.records import Chunk, LedgerOutcome, OutboxPosition, Segment
-from service.worker.drain import BATCH_MAX, Drain
+from service.worker.drain import Drain
+from service.worker.progress import BATCH_MAX
 from tests.worker_rig import Rig
 
 POISON = "poison"

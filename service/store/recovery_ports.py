@@ -1,0 +1,53 @@
+"""What stores promise to those who mend a ledger that went back to an older state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from service.domain.decision import Decision
+from service.domain.experiment import Experiment
+
+
+class RecoverableLedger(Protocol):
+    """The part of a ledger by which a loss is noticed and mended."""
+
+    async def position(self, segment: str) -> int:
+        """Return how far a segment is committed; 0 for an unknown one."""
+        ...
+
+    async def positions(self, segments: Sequence[str]) -> dict[str, int]:
+        """Return how far segments are committed, in one snapshot; unknown ones are left out."""
+        ...
+
+    async def first_decisions(self, keys: Sequence[bytes]) -> list[Decision]:
+        """Return the first-committed decisions of keys, in any order; unknown ones are left out."""
+        ...
+
+    async def renew_revisions(self, jump: int) -> None:
+        """Add a number to the evidence revision of every experiment.
+
+        Whoever holds evidence of a state that is gone sees that it is not this one's.
+        """
+        ...
+
+
+class AdoptingExperiments(Protocol):
+    """The part of an experiment store that takes back what it has lost."""
+
+    async def adopt(self, experiment: Experiment, actor: str, at_ms: int) -> bool:
+        """Insert a configuration under its own number and revision; False when it stands there.
+
+        Where another configuration has the revision, the stored one becomes the next revision:
+        who changed it last prevails, and the number of no revision means two things.
+
+        Raises
+        ------
+        StateConflictError
+            The number or the id belongs to another experiment.
+        """
+        ...
+
+    async def reserve_numbers(self, highest: int) -> None:
+        """Give new experiments only numbers above this one."""
+        ...
