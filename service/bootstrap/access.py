@@ -50,7 +50,8 @@ async def has_valid_key(settings: Settings, *, migrate: bool) -> bool:
         copy = KeyCacheFile(settings.outbox, settings.database).load()
         if copy is None:
             raise UnavailableError(
-                f"cannot ask whether there is an API key (promobandit keys create makes one): {error}"
+                "cannot ask whether there is an API key, as promobandit keys create makes one:"
+                f" {error}"
             ) from error
         keys = list(copy.api)
     finally:
