@@ -29,7 +29,7 @@ class MemoryExperimentStore:
     async def create(self, experiment: Experiment, actor: str) -> Experiment:
         """Insert revision 1, assign `number`, write the trail."""
         if self._find(experiment.tenant, experiment.id) is not None:
-            raise StateConflictError(f"experiment {experiment.id} exists already")
+            raise StateConflictError("the experiment exists already")
         self._highest = max([self._highest, *self._revisions]) + 1
         created = structs.replace(experiment, number=self._highest)
         self._revisions[created.number] = [deepcopy(created)]
@@ -40,7 +40,7 @@ class MemoryExperimentStore:
         """Insert the given revision after its predecessor, and write the trail."""
         before = await self.get(experiment.tenant, experiment.id)
         if experiment.revision != before.revision + 1:
-            raise RevisionConflictError(f"experiment {experiment.id} was changed meanwhile")
+            raise RevisionConflictError("the experiment was changed meanwhile")
         updated = structs.replace(experiment, number=before.number)
         self._revisions[before.number].append(deepcopy(updated))
         self._record(before, updated, action, actor)
@@ -73,7 +73,7 @@ class MemoryExperimentStore:
         """Return the newest revision, or raise `ExperimentNotFoundError`."""
         found = self._find(tenant, experiment_id)
         if found is None:
-            raise ExperimentNotFoundError(f"there is no experiment {experiment_id}")
+            raise ExperimentNotFoundError("no experiment has this id")
         return deepcopy(found)
 
     async def by_number(self, number: int, revision: int | None = None) -> Experiment:
@@ -81,7 +81,7 @@ class MemoryExperimentStore:
         for experiment in reversed(self._revisions.get(number, [])):
             if revision in (None, experiment.revision):
                 return deepcopy(experiment)
-        raise ExperimentNotFoundError(f"there is no experiment of number {number}")
+        raise ExperimentNotFoundError("no experiment has this number")
 
     async def all(self, tenant: int | None = None) -> list[Experiment]:
         """Return the newest revision of every experiment, in order of number."""

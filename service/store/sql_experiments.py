@@ -71,7 +71,7 @@ def _create(connection: Connection, experiment: Experiment, actor: str) -> Exper
     statement = insert_or_ignore(connection, experiments).values(row)
     number = connection.execute(statement.returning(experiments.c.number)).scalar()
     if number is None:
-        raise StateConflictError(f"experiment {experiment.id} exists already")
+        raise StateConflictError("the experiment exists already")
     created = msgspec.structs.replace(experiment, number=number)
     record(connection, None, created, (created.created_at_ms, actor, "create"))
     return created
@@ -89,7 +89,7 @@ def _update(connection: Connection, experiment: Experiment, action: str, actor: 
     )
     # The row decides, not what was read before: on PostgreSQL another update may have come between.
     if connection.execute(moved).rowcount != 1:
-        raise RevisionConflictError(f"experiment {experiment.id} was changed meanwhile")
+        raise RevisionConflictError("the experiment was changed meanwhile")
     updated = msgspec.structs.replace(experiment, number=before.number)
     record(connection, before, updated, (updated.updated_at_ms, actor, action))
     return updated
@@ -99,7 +99,7 @@ def _get(connection: Connection, tenant: int, experiment_id: str) -> Experiment:
     query = NEWEST.where(experiments.c.tenant == tenant, experiments.c.id == experiment_id)
     configuration = connection.execute(query).scalar()
     if configuration is None:
-        raise ExperimentNotFoundError(f"there is no experiment {experiment_id}")
+        raise ExperimentNotFoundError("no experiment has this id")
     return decoded(configuration)
 
 

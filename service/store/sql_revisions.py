@@ -61,5 +61,5 @@ def by_number(connection: Connection, number: int, revision: int | None = None) 
         )
     configuration = connection.execute(query).scalar()
     if configuration is None:
-        raise ExperimentNotFoundError(f"there is no experiment of number {number}")
+        raise ExperimentNotFoundError("no experiment has this number")
     return decoded(configuration)
