@@ -15,7 +15,8 @@ from service.store.redis_connection import RedisCaller, script
 
 CHANGES_MAX = 1_000  # Announcements a call.
 OLD_CONFIGURATION_SECONDS = 3_600
-_LIST, _SEQUENCE, _EPOCH = b"pb:{changes}:list", b"pb:{changes}:seq", b"pb:{changes}:epoch"
+_LIST, _SEQUENCE = b"pb:{changes}:list", b"pb:{changes}:seq"
+_EPOCH, _SERVER = b"pb:{changes}:epoch", b"pb:{changes}:server"
 
 _encode = msgspec.msgpack.Encoder().encode
 _publication = msgspec.msgpack.Decoder(Publication)
@@ -34,6 +35,7 @@ class RedisAllocations:
         self._publish = script("publish")
         self._announce = script("announce")
         self._changes = script("changes")
+        self._marked = script("epoch")
 
     async def publish(self, publication: Publication, experiment: Experiment) -> bool:
         """Publish a version unless a higher one stands there; then return False."""
@@ -90,13 +92,13 @@ class RedisAllocations:
             cursor = int(found[-1])
 
     async def epoch(self) -> str:
-        """Return the mark of this memory, '' when it was lost or never there."""
-        (mark,) = await self._redis.commands([(b"GET", _EPOCH)])
-        return "" if mark is None else mark.decode()
+        """Return the mark of this memory, '' without one or with that of another server."""
+        mark: bytes = await self._redis.run(self._marked, [_EPOCH, _SERVER])
+        return mark.decode()
 
     async def begin_epoch(self, epoch: str) -> None:
-        """Mark the memory as whole again."""
-        await self._redis.commands([(b"SET", _EPOCH, epoch.encode())])
+        """Mark the memory, and note which server it is of."""
+        await self._redis.run(self._marked, [_EPOCH, _SERVER], epoch.encode())
 
 
 def _allocation(experiment: int) -> bytes:

@@ -24,7 +24,11 @@ _log = logger(__name__)
 
 
 class Restore:
-    """Looks for the mark of a whole memory every second; without it everything is written anew."""
+    """Looks for the mark of a whole memory every second; without it everything is written anew.
+
+    The mark is one server's: a replica that was promoted, or a server that started again with
+    what it had on disk, may lack the last writes, which the mark it inherited says nothing of.
+    """
 
     def __init__(
         self,

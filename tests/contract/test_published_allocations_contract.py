@@ -18,10 +18,11 @@ from tests.store_records import NOW_MS
 
 
 class Rig(NamedTuple):
-    """A store and what makes it lose its memory."""
+    """A store, what makes it lose its memory, and what makes it another server with the same."""
 
     store: PublishedAllocations
     lose: Callable[[], Awaitable[None]]
+    promote: Callable[[], Awaitable[None]]
 
 
 @pytest.fixture(
@@ -38,7 +39,10 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
         async def forget() -> None:
             memory.lose()
 
-        yield Rig(memory, forget)
+        async def fail_over() -> None:
+            memory.fail_over()
+
+        yield Rig(memory, forget, fail_over)
         return
     url: str = request.getfixturevalue(f"{request.param}_url")
 
@@ -46,9 +50,14 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
         async with redis.asyncio.from_url(url) as server:
             await server.flushall()
 
+    async def promote() -> None:
+        async with redis.asyncio.from_url(url) as server:
+            await server.replicaof("127.0.0.1", "1")  # Nobody is there, so it keeps what it has.
+            await server.replicaof("NO", "ONE")
+
     await flush()
     client = RedisClient(url, deadline_ms=5_000)
-    yield Rig(RedisAllocations(client), flush)
+    yield Rig(RedisAllocations(client), flush, promote)
     await client.close()
 
 
@@ -168,6 +177,18 @@ async def test_a_lost_memory_has_no_epoch(rig: Rig) -> None:
 
     assert before == "one"
     assert await rig.store.epoch() == ""
+
+
+async def test_a_promoted_replica_has_no_epoch_until_one_begins_there(rig: Rig) -> None:
+    await rig.store.begin_epoch("one")
+    await publish(rig.store, 1)
+    await rig.promote()
+    after = await rig.store.epoch()
+    await rig.store.begin_epoch("two")
+
+    assert after == ""
+    assert await rig.store.epoch() == "two"
+    assert (await rig.store.changes("one", 1)).experiments == (1,)
 
 
 async def test_a_cursor_from_before_a_loss_hides_nothing(rig: Rig) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import redis
@@ -16,6 +18,7 @@ from service.store.redis_allocations import RedisAllocations
 from service.store.redis_connection import RedisClient
 from service.store.redis_replays import RedisReplays
 from service.worker.restore import Restore
+from tests.servers import redis_server
 from tests.worker_rig import Rig
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("redis")]
@@ -63,8 +66,13 @@ class Real:
 async def real(redis_url: str) -> AsyncIterator[Real]:
     with redis.Redis.from_url(redis_url) as server:
         server.flushall()
-    client = RedisClient(redis_url, deadline_ms=2_000)
-    rig = Rig()
+    async with rigged(redis_url, Rig()) as real:
+        yield real
+
+
+@asynccontextmanager
+async def rigged(url: str, rig: Rig) -> AsyncIterator[Real]:
+    client = RedisClient(url, deadline_ms=2_000)
     rig.published = published = RedisAllocations(client)  # type: ignore[assignment]
     replays = Interrupted(client, rig.clock)
     schedule = rig.schedule()
@@ -72,8 +80,10 @@ async def real(redis_url: str) -> AsyncIterator[Real]:
     restore = Restore(
         schedule.refresh, rig.stores, replays, rig.clock, rig.metrics, lambda: next(tokens)
     )
-    yield Real(rig, published, replays, restore)
-    await client.close()
+    try:
+        yield Real(rig, published, replays, restore)
+    finally:
+        await client.close()
 
 
 async def test_an_empty_redis_gets_allocations_configurations_and_answers(real: Real) -> None:
@@ -130,6 +140,34 @@ async def test_a_restoration_cut_short_is_done_again_by_the_next_worker(real: Re
 
     assert await real.published.epoch() == "epoch-1"
     assert await real.remembered(decisions) == 3
+
+
+async def test_a_server_that_came_back_with_an_old_state_is_made_whole(
+    server_directory: Path,
+) -> None:
+    directory = server_directory / "old-state"
+    directory.mkdir()
+    with redis_server("redis", directory) as url:
+        async with rigged(url, Rig()) as real:
+            experiment = await real.rig.create()
+            await real.rig.allocator().reallocate(experiment, "create")
+            await real.restore.turn()
+            with redis.Redis.from_url(url) as server:
+                server.save()  # What follows is not in the state that it comes back with.
+            await real.rig.allocator().reallocate(experiment, "again")
+            lost = await real.decide(experiment, 10)
+            assert await real.remembered(lost) == 0
+    with redis_server("redis", directory) as url:
+        async with rigged(url, real.rig) as back:
+            marked = await back.published.epoch()
+            before = await back.published.versions([experiment.number])
+            await back.restore.turn()
+
+            assert (marked, before) == ("", {experiment.number: 1})
+            head = await back.rig.head_version(experiment)
+            assert head >= 2
+            assert await back.published.versions([experiment.number]) == {experiment.number: head}
+            assert await back.remembered(lost) == 10
 
 
 async def test_a_redis_that_is_gone_is_waited_for(tmp_path_factory: pytest.TempPathFactory) -> None:
