@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 
 import httpx
@@ -24,11 +25,13 @@ from service.domain.token import TokenCodec
 from service.errors import LedgerUnavailableError, RevisionConflictError
 from service.experiments import Experiments
 from service.metrics import Metrics
+from service.privacy import Erasures
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
 from service.rewards import Rewards
 from service.store.memory_access import MemoryActStore
 from service.store.memory_ledger import MemoryLedger
+from service.store.memory_privacy import MemoryErasureStore
 from service.store.memory_redis import MemoryAllocations, MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryAllocationStore, MemoryExperimentStore
 from service.store.records import Cursor, EvidenceChange, LedgerRow
@@ -156,13 +159,13 @@ class House:
         """The use case of the admin routes."""
         return self.services.experiments
 
-    @property
+    @cached_property
     def app(self) -> ASGIApp:
         """The application."""
         return create_app(self.services)
 
     def _services(self) -> Services:
-        salts, nonces = count(1), count()
+        salts, nonces, ids = count(1), count(), count(1)
         decisions = Decisions(
             tables=self.tables,
             replays=MemoryReplays(),
@@ -192,6 +195,11 @@ class House:
             allocations=self.tables,
             reports=Reports(ledger=self.ledger, tables=self.tables, clock=self.clock),
             exports=Exports(self.store, self.ledger, lambda: self.codec),
+            erasures=Erasures(
+                store=MemoryErasureStore(self.ledger, self.acts),
+                make_id=lambda: f"{next(ids):032x}",
+                clock=self.clock,
+            ),
             metrics=self.metrics,
             health=Health(self.tables, self.outbox, self.ledger, lambda: True),
             clock=self.clock,

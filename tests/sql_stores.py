@@ -19,6 +19,7 @@ from service.domain.reward import Reward, RewardStatus
 from service.store.access_ports import ActStore, ApiKeyStore, SigningKeyStore
 from service.store.memory_access import MemoryActStore, MemoryApiKeyStore
 from service.store.memory_ledger import MemoryLedger
+from service.store.memory_privacy import MemoryErasureStore, MemoryRetentionStore
 from service.store.memory_sql import (
     MemoryAllocationStore,
     MemoryExperimentStore,
@@ -33,6 +34,7 @@ from service.store.ports import (
     Ledger,
     SnapshotStore,
 )
+from service.store.privacy_ports import ErasureStore, RetentionStore
 from service.store.sql_acts import SqlActStore
 from service.store.sql_allocations import SqlAllocationStore
 from service.store.sql_api_keys import SqlApiKeyStore
@@ -40,6 +42,7 @@ from service.store.sql_database import SqlDatabase
 from service.store.sql_experiments import SqlExperimentStore
 from service.store.sql_leases import SqlLeaseStore
 from service.store.sql_ledger import SqlLedger
+from service.store.sql_privacy import SqlErasureStore, SqlRetentionStore
 from service.store.sql_signing_keys import SqlSigningKeyStore
 from service.store.sql_snapshots import SqlSnapshotStore
 
@@ -63,6 +66,8 @@ class Stores:
     signing_keys: SigningKeyStore
     acts: ActStore
     api_keys: ApiKeyStore
+    erasures: ErasureStore
+    retention: RetentionStore
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,9 @@ class SteadyClock:
 
 
 def memory_stores() -> Stores:
-    acts = MemoryActStore()
+    acts, ledger = MemoryActStore(), MemoryLedger()
     return Stores(
-        MemoryLedger(),
+        ledger,
         MemoryExperimentStore(),
         MemoryAllocationStore(),
         MemorySnapshotStore(),
@@ -96,6 +101,8 @@ def memory_stores() -> Stores:
         MemorySigningKeyStore(acts),
         acts,
         MemoryApiKeyStore(acts),
+        MemoryErasureStore(ledger, acts),
+        MemoryRetentionStore(ledger),
     )
 
 
@@ -109,6 +116,8 @@ def sql_stores(database: SqlDatabase) -> Stores:
         SqlSigningKeyStore(database),
         SqlActStore(database),
         SqlApiKeyStore(database),
+        SqlErasureStore(database),
+        SqlRetentionStore(database),
     )
 
 

@@ -18,6 +18,7 @@ from service.api import (
     openapi_access,
     openapi_http,
     operations,
+    privacy,
     reports,
     trail,
 )
@@ -43,6 +44,7 @@ _TAGS = [
     {"name": "experiments", "description": "Variants, policy, reward definition and state."},
     {"name": "reports", "description": "Numbers per variant, with their uncertainty."},
     {"name": "exports", "description": "Every decision with its propensity and rewards."},
+    {"name": "privacy", "description": "Erasing a unit."},
     {"name": "operations", "description": "Health and metrics."},
 ]
 
@@ -90,7 +92,7 @@ def _inner(services: Services, authentication: Authentication, admission: Admiss
     )
     app.state.services = services
     app.state.admission = admission
-    routers = [room.router for room in (experiments, reports, exports, operations, trail)]
+    routers = [room.router for room in (experiments, reports, exports, privacy, operations, trail)]
     for router in routers:
         app.include_router(router)
     routes = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]

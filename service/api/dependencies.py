@@ -17,6 +17,7 @@ from service.domain.limits import ID_PATTERN
 from service.domain.serving import ServingTable
 from service.experiments import Experiments, Target
 from service.metrics import Metrics
+from service.privacy import Erasures
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
 from service.rewards import Rewards
@@ -60,6 +61,7 @@ class Services:
     allocations: Tables
     reports: Reports
     exports: Exports
+    erasures: Erasures
     metrics: Metrics
     health: Health
     clock: Clock

@@ -35,6 +35,7 @@ STATUS_OF: Mapping[type[ServiceError], HTTPStatus] = {
     errors.RevisionConflictError: HTTPStatus.CONFLICT,
     errors.NoEligibleVariantError: HTTPStatus.CONFLICT,
     errors.DecisionNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.ErasureNotFoundError: HTTPStatus.NOT_FOUND,
     errors.WindowClosedError: HTTPStatus.GONE,
     errors.UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
     errors.ForbiddenError: HTTPStatus.FORBIDDEN,

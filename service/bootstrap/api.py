@@ -28,6 +28,7 @@ from service.domain.clock import MINUTE_MS, SECOND_MS
 from service.errors import UnavailableError
 from service.experiments import Experiments
 from service.metrics import Metrics
+from service.privacy import Erasures
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
 from service.rewards import Rewards
@@ -152,6 +153,7 @@ def build_api(settings: Settings, *, migrate: bool = False, is_exposed: bool = F
         exports=Exports(
             experiments=sql.experiments, ledger=sql.ledger, codec=process.keys.signing.codec
         ),
+        erasures=Erasures(store=sql.erasures, make_id=lambda: secrets.token_hex(16), clock=clock),
         metrics=metrics,
         health=Health(tables, process.outbox, sql.ledger, lambda: process.keys.keyring.is_loaded),
         clock=clock,

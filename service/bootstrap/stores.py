@@ -19,6 +19,7 @@ from service.store.sql_database import SqlDatabase
 from service.store.sql_experiments import SqlExperimentStore
 from service.store.sql_leases import SqlLeaseStore
 from service.store.sql_ledger import SqlLedger
+from service.store.sql_privacy import SqlErasureStore, SqlRetentionStore
 from service.store.sql_signing_keys import SqlSigningKeyStore
 from service.store.sql_snapshots import SqlSnapshotStore
 
@@ -40,6 +41,8 @@ class SqlStores:
     signing_keys: SqlSigningKeyStore
     api_keys: SqlApiKeyStore
     acts: SqlActStore
+    erasures: SqlErasureStore
+    retention: SqlRetentionStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,8 @@ def open_sql(settings: Settings) -> SqlStores:
         signing_keys=SqlSigningKeyStore(database),
         api_keys=SqlApiKeyStore(database),
         acts=SqlActStore(database),
+        erasures=SqlErasureStore(database),
+        retention=SqlRetentionStore(database),
     )
 
 

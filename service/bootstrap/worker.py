@@ -12,8 +12,10 @@ from service.bootstrap import keys
 from service.bootstrap.stores import allocation_stores, open_redis, open_sql, prepare_schema
 from service.bootstrap.system import SystemClock, jitter
 from service.metrics import Metrics
+from service.privacy import Eraser, Quarantines, Retention
 from service.settings import Settings
 from service.store.outbox_reader import SegmentReader
+from service.store.quarantine import QuarantineFiles
 from service.store.records import RecountDifference
 from service.worker.audit import Audit, differences
 from service.worker.drain import Drain
@@ -40,12 +42,17 @@ def build_worker(settings: Settings, *, migrate: bool = False) -> Worker:
         await redis.close()
         await sql.database.dispose()
 
+    reader, quarantine = SegmentReader(settings.outbox, clock), QuarantineFiles(settings.outbox)
+    days = settings.retention_days
     return Worker(
-        drain=Drain(SegmentReader(settings.outbox, clock), sql.ledger, clock, metrics),
+        drain=Drain(reader, sql.ledger, clock, metrics),
         schedule=schedule,
         restore=Restore(schedule.refresh, stores, redis.replays, clock, metrics, _token),
         snapshots=Snapshots(sql.snapshots, sql.ledger, allocator, clock),
         audit=Audit(sql.ledger, metrics),
+        eraser=Eraser(sql.erasures, reader, quarantine, clock, metrics),
+        retention=Retention(sql.retention, clock, metrics, days),
+        quarantines=Quarantines(sql.erasures, quarantine, clock, days),
         lease=Lease(sql.leases, LEASE_NAME, _token()),
         intervals=Intervals(
             audit_seconds=settings.audit_seconds, snapshot_seconds=settings.snapshot_seconds

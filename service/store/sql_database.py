@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from typing import TypeVar
 
@@ -133,6 +134,20 @@ class SqlDatabase:
         except (ServiceError, SQLAlchemyError, RuntimeError):
             return False
         return True
+
+    async def checkpoint(self) -> bool:
+        """Bring SQLite's write-ahead log home and empty it; False while somebody reads in it."""
+        if not self.is_sqlite:
+            return True
+        return await asyncio.get_running_loop().run_in_executor(
+            self._write_threads, self._checkpoint
+        )
+
+    def _checkpoint(self) -> bool:
+        with translated_errors(), closing(self._writer.raw_connection()) as connection:
+            # Outside a transaction, where nothing else can be in this process: it is the writer.
+            found = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return bool(found[0] == 0)
 
     async def dispose(self) -> None:
         """Close the threads and connections; transactions under way are ended first."""

@@ -2,7 +2,10 @@
 
 from alembic import context
 
-from service.store import sql_tables_access  # noqa: F401  Its tables join the metadata.
+from service.store import (
+    sql_tables_access,  # noqa: F401  Its tables join the metadata.
+    sql_tables_privacy,  # noqa: F401
+)
 from service.store.sql_tables import metadata
 
 context.configure(

@@ -13,7 +13,14 @@ from service.domain.clock import DAY_MS, MINUTE_MS
 from service.domain.decision import Decision
 from service.domain.reward import Reward
 from service.errors import LedgerUnavailableError
+from service.privacy import Eraser, Quarantines, Retention
+from service.store.memory_access import MemoryActStore
 from service.store.memory_ledger import MemoryLedger
+from service.store.memory_privacy import (
+    MemoryErasureStore,
+    MemoryQuarantine,
+    MemoryRetentionStore,
+)
 from service.store.memory_redis import MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryLeaseStore, MemorySnapshotStore
 from service.store.records import LedgerOutcome, OutboxPosition, RecountDifference
@@ -70,6 +77,8 @@ class WholeWorker:
         allocator = rig.allocator()
         schedule = rig.schedule(allocator)
         replays = MemoryReplays()
+        erasures = MemoryErasureStore(rig.ledger, MemoryActStore())
+        quarantine = MemoryQuarantine()
         return Worker(
             drain=Drain(self.outbox, rig.ledger, rig.clock, rig.metrics),
             schedule=schedule,
@@ -78,6 +87,9 @@ class WholeWorker:
             ),
             snapshots=Snapshots(MemorySnapshotStore(), rig.ledger, allocator, rig.clock),
             audit=Audit(rig.ledger, rig.metrics),
+            eraser=Eraser(erasures, self.outbox, quarantine, rig.clock, rig.metrics),
+            retention=Retention(MemoryRetentionStore(rig.ledger), rig.clock, rig.metrics, None),
+            quarantines=Quarantines(erasures, quarantine, rig.clock, None),
             lease=Lease(self.leases, "allocator", "me"),
             intervals=Intervals(audit_first_seconds=0.0),
             clock=rig.clock,
