@@ -38,5 +38,7 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/livez', timeout=2)"]
 
+# Others than this container reach 0.0.0.0, so `serve` refuses to start there before there is a key:
+#   docker run --rm -v promobandit:/data IMAGE keys create --scope admin --data-dir /data
 ENTRYPOINT ["promobandit"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000", "--data-dir", "/data"]

@@ -46,7 +46,11 @@ def log_of(service: RunningService) -> str:
 
 
 def run_command(service: RunningService, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service", *arguments, "--data-dir", str(service.data_dir)]
+    return run_in(service.data_dir, *arguments)
+
+
+def run_in(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", *arguments, "--data-dir", str(data_dir)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -186,13 +190,31 @@ def test_nobody_outlives_a_killed_supervisor(tmp_path: Path) -> None:
         assert has_answered(running)
 
 
-def test_an_open_address_is_warned_about_and_a_used_one_refused(tmp_path: Path) -> None:
-    with promobandit_service(tmp_path / "data", "--host", "0.0.0.0") as running:  # noqa: S104
-        assert "no authentication yet" in log_of(running)
-        port = running.url.rpartition(":")[2]
-        command = [sys.executable, "-m", "service", "serve", "--port", port]
-        command += ["--data-dir", str(tmp_path / "other")]
-        other = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+def test_without_keys_it_says_that_it_is_open_to_this_machine(service: RunningService) -> None:
+    assert log_of(service).count("open_to_everyone_on_this_machine") == 1
+
+
+def test_other_machines_are_let_in_by_key_only_and_never_without(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    made = run_in(data_dir, "keys", "create", "--scope", "report")
+    key = made.stdout.split()[0]
+    with promobandit_service(data_dir, "--host", "0.0.0.0") as running:  # noqa: S104
+        asked = f"{running.url}/experiments"
+        shown = {"Authorization": f"Bearer {key}"}
+        with_key = httpx.get(asked, headers=shown).status_code
+        without_key = httpx.get(asked).status_code
+        assert run_in(data_dir, "keys", "revoke", key.split("_")[1]).returncode == 0
+        wait_until(lambda: httpx.get(asked, headers=shown).status_code == 401, seconds=15)
+
+        assert (with_key, without_key) == (200, 401)
+        assert httpx.get(asked).status_code == 401
+        assert key.split("_", 2)[2] not in log_of(running)
+
+
+def test_a_used_address_is_refused(service: RunningService, tmp_path: Path) -> None:
+    port = service.url.rpartition(":")[2]
+
+    other = run_in(tmp_path / "other", "serve", "--port", port)
 
     assert other.returncode == 1
     assert "in use" in other.stderr
