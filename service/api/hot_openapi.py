@@ -87,7 +87,10 @@ def _components() -> dict[str, Any]:
         "type": "object"
     }
     found["RewardBatchRequest"]["properties"]["rewards"]["items"] = {
-        "$ref": "#/components/schemas/RewardRequest"
+        "anyOf": [
+            {"$ref": "#/components/schemas/RewardRequest"},
+            {"description": "Anything else is called invalid in its own result."},
+        ]
     }
     return found
 

@@ -16,6 +16,7 @@ Unit = Annotated[
         min_length=1,
         max_length=limits.UNIT_LENGTH_MAX,
         description="Who is randomised: an opaque recipient id.",
+        extra_json_schema={"pattern": limits.TEXT_PATTERN},  # Checked by `check_wish`.
     ),
 ]
 Occasion = Annotated[
@@ -24,10 +25,14 @@ Occasion = Annotated[
         min_length=1,
         max_length=limits.OCCASION_LENGTH_MAX,
         description="Which send this is: (experiment, unit, occasion) is decided once.",
+        extra_json_schema={"pattern": limits.OCCASION_PATTERN},
     ),
 ]
 EventName = Annotated[str, Meta(min_length=1, max_length=64, pattern=limits.EVENT_PATTERN)]
-EventId = Annotated[str, Meta(max_length=limits.EVENT_ID_LENGTH_MAX)]
+EventId = Annotated[
+    str,
+    Meta(max_length=limits.EVENT_ID_LENGTH_MAX, extra_json_schema={"pattern": limits.TEXT_PATTERN}),
+]
 Value = Annotated[float, Meta(ge=-limits.VALUE_ABS_MAX, le=limits.VALUE_ABS_MAX)]
 Moment = Annotated[datetime, Meta(tz=True)]
 # A longer text is no token of ours, but that is for the 404 to say.

@@ -77,9 +77,12 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def answer(media_type: str, example: Any, name: str | None = None) -> dict[int | str, Any]:  # noqa: ANN401
     """Return the documentation of a 200 answer that no pydantic model makes."""
-    schema = {"type": "string"} if name is None else {"$ref": REF_TEMPLATE.format(name=name)}
-    content = {media_type: {"schema": schema, "example": example}}
-    return {200: {"description": "Done.", "content": content}}
+    content: dict[str, Any] = {"example": example}
+    if name is not None:
+        content["schema"] = {"$ref": REF_TEMPLATE.format(name=name)}
+    elif not isinstance(example, dict):  # The schema of an object is FastAPI's to make.
+        content["schema"] = {"type": "string"}
+    return {200: {"description": "Done.", "content": {media_type: content}}}
 
 
 def attachment(name: str) -> dict[str, str]:

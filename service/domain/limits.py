@@ -26,3 +26,5 @@ HALF_LIFE_SECONDS_MAX = 3_650 * 86_400
 VALUE_ABS_MAX = 1_000_000_000.0
 # The service's own occasions (nonces) start so; callers' may not.
 NONCE_MARK = "~"
+TEXT_PATTERN = r"^[^\x00]*$"  # No database takes a NUL.
+OCCASION_PATTERN = r"^[^\x00~][^\x00]*$"
