@@ -117,6 +117,7 @@ class ApiProcess:
 
     async def _flush(self) -> None:
         self.metrics.flush()
+        self.outbox.roll_over()
 
 
 def build_api(settings: Settings, *, migrate: bool = False, is_exposed: bool = False) -> Services:

@@ -28,6 +28,7 @@ from service.store.records import Record
 
 SPARE_AT = 0.75  # The share of a segment that is full when the next one is prepared.
 ROOM_BYTES = 64 * 1024  # What an outbox that failed must have room for to be writable again.
+AGE_MAX_MS = HOUR_MS
 RETRY_MS = SECOND_MS  # How long an outbox that failed waits before `is_writable` tries again.
 _UNFINISHED_SUFFIX = ".new"
 # Between an append and its sync a writer can roll over once; more are kept out of caution.
@@ -91,6 +92,7 @@ class SegmentOutbox:
         self._segment_bytes = segment_bytes
         self._sequence = 0
         self._live: LiveSegment | None = None
+        self._live_since_ms = 0
         self._spare: LiveSegment | None = None
         self._unsynced: deque[Path] = deque(maxlen=_UNSYNCED_MAX)
         self._synced_sequence = 0  # The newest segment whose name is safe in the directory.
@@ -138,6 +140,13 @@ class SegmentOutbox:
             for path in paths:
                 with suppress(ValueError):
                     self._unsynced.remove(path)
+
+    def roll_over(self) -> None:
+        """Complete a segment that is old: what it tells of people is deleted soon after."""
+        with self._lock, suppress(OSError):  # A full disk: space that is there is not given away.
+            if self._clock.monotonic_ms() - self._live_since_ms >= AGE_MAX_MS:
+                self._spare, next_one = None, self._spare or self._new_segment(0)
+                self._go_on_with(next_one)
 
     @property
     def is_writable(self) -> bool:
@@ -193,9 +202,12 @@ class SegmentOutbox:
             next_one = self._new_segment(HEADER_BYTES + count)
         else:
             next_one, self._spare = self._spare, None
-        self._retire()
-        self._live = next_one
+        self._go_on_with(next_one)
         return next_one
+
+    def _go_on_with(self, segment: LiveSegment) -> None:
+        self._retire()
+        self._live, self._live_since_ms = segment, self._clock.monotonic_ms()
 
     def _new_segment(self, size: int) -> LiveSegment:
         identity = os.urandom(ID_BYTES)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.store.outbox import SegmentOutbox
+from service.store.outbox import AGE_MAX_MS, SegmentOutbox
 from service.store.outbox_reader import SegmentReader
 from service.store.records import Record
 from tests.store_records import NOW_MS, HandClock, a_decision, a_reward
@@ -173,4 +173,36 @@ def test_a_record_longer_than_any_is_refused(home: Path) -> None:
 
     with pytest.raises(ValueError, match="a record has more than"):
         outbox.append([a_decision(1, context=bytes(70_000))])
+    outbox.close()
+
+
+HOUR_LATER = NOW_MS + AGE_MAX_MS
+
+
+def test_a_segment_of_an_hour_is_completed_and_the_next_one_goes_on(home: Path) -> None:
+    clock = HandClock()
+    outbox = a_writer(home, clock)
+    outbox.append([a_decision(1)])
+    clock.at_ms = HOUR_LATER - 1
+    outbox.roll_over()
+    before = [segment.is_closed for segment in SegmentReader(home, clock).segments()]
+    clock.at_ms = HOUR_LATER
+
+    outbox.roll_over()
+
+    after = [segment.is_closed for segment in SegmentReader(home, clock).segments()]
+    outbox.append([a_decision(2)])
+    assert (before, after) == ([False], [True, False])
+    assert everything(home) == [a_decision(1), a_decision(2)]
+    outbox.close()
+
+
+def test_an_empty_segment_of_an_hour_is_completed_too(home: Path) -> None:
+    clock = HandClock()
+    outbox = a_writer(home, clock)
+    clock.at_ms = HOUR_LATER
+
+    outbox.roll_over()
+
+    assert [s.is_closed for s in SegmentReader(home, clock).segments()] == [True, False]
     outbox.close()
