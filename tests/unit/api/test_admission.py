@@ -1,0 +1,93 @@
+"""The limits on work in flight, and what they make of the event loop's lag."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from service.api.admission import Admission, Limit, Priority
+from service.metrics import Metrics
+
+CEILING, FLOOR = 100, 10
+
+
+@pytest.fixture
+def limit() -> Limit:
+    return Limit(floor=FLOOR, ceiling=CEILING, lag_seconds_max=0.1)
+
+
+def test_there_is_room_up_to_the_ceiling_while_nothing_lags(limit: Limit) -> None:
+    limit.in_flight = CEILING - 1
+    limit.look(0.0)
+
+    assert limit.has_room()
+
+
+def test_there_is_no_room_once_all_places_are_taken(limit: Limit) -> None:
+    limit.in_flight = CEILING
+
+    assert not limit.has_room()
+
+
+def test_lag_cuts_the_places_below_what_is_under_way(limit: Limit) -> None:
+    limit.in_flight = 40
+    limit.look(0.11)
+
+    assert limit.places == 30
+
+
+def test_lag_never_cuts_below_the_floor(limit: Limit) -> None:
+    for _ in range(100):
+        limit.look(1.0)
+
+    assert limit.places == FLOOR
+
+
+def test_places_come_back_once_they_are_wanted(limit: Limit) -> None:
+    limit.look(1.0)
+    looks = 0
+    while limit.places < CEILING:
+        limit.in_flight = int(limit.places) + 1
+        limit.has_room()
+        limit.look(0.0)
+        looks += 1
+
+    assert looks <= 50  # A second, at 20 ms a look.
+
+
+def test_places_that_nobody_wants_do_not_come_back(limit: Limit) -> None:
+    limit.look(1.0)
+    limit.look(0.0)
+
+    assert limit.places == FLOOR
+
+
+def test_reports_give_way_before_choices_and_choices_before_rewards() -> None:
+    limits = [Admission(Metrics().overload).limit(priority) for priority in Priority]
+    patience = [limit.lag_seconds_max for limit in limits]
+
+    assert patience == sorted(patience, reverse=True)
+    assert len(set(patience)) == len(patience)
+
+
+def test_refusals_send_neighbours_back_at_different_times() -> None:
+    admission = Admission(Metrics().overload)
+
+    seconds = {admission.refuse(Priority.CHOOSE).retry_after_seconds for _ in range(3)}
+
+    assert seconds == {1, 2, 3}
+
+
+async def test_a_loop_that_is_held_up_cuts_the_places() -> None:
+    admission = Admission(Metrics().overload)
+    choices = admission.limit(Priority.CHOOSE)
+    choices.in_flight = 100
+    admission.start()
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # noqa: ASYNC251  That is the point.
+    await asyncio.sleep(0.05)
+    admission.stop()
+
+    assert choices.places < 100
