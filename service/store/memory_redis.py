@@ -67,6 +67,7 @@ class MemoryAllocations:
 
     def __init__(self) -> None:
         self.is_down = False
+        self.asked = 0  # How often the change list was.
         self.lose()
 
     def lose(self) -> None:
@@ -115,6 +116,7 @@ class MemoryAllocations:
     async def changes(self, epoch: str, cursor: int) -> Changes:
         """Return what was published after a cursor of an epoch; all of it if the epoch differs."""
         self._check()
+        self.asked += 1
         is_known = epoch == self._epoch and cursor <= self._sequence
         since = cursor if is_known else 0
         changed = [(at, number) for number, at in self._sequences.items() if at > since]
