@@ -45,14 +45,24 @@ class Keys:
 
     async def reload(self) -> None:
         """Take the keys that stand in SQL now."""
-        self.take(await self._store.keys())
+        try:
+            keys = await self._store.keys()
+        except LedgerUnavailableError:
+            if self._codec is not None:  # It signs as before: others may not know a newer key.
+                self._hold(self.held, self._codec.signing_id, is_current=False)
+            raise
+        self.take(keys)
 
-    def take(self, keys: Sequence[SigningKey]) -> None:
+    def take(self, keys: Sequence[SigningKey], *, is_current: bool = True) -> None:
         """Verify with these keys, and sign with the one that is newest by now."""
         now_ms = self._clock.now_ms()
         active = [key for key in keys if key.active_from_ms <= now_ms] or keys[:1]
         signing = max(active, key=lambda key: (key.active_from_ms, key.id))
-        self._codec = TokenCodec({key.id: key.secret for key in keys}, signing.id)
+        self._hold(keys, signing.id, is_current=is_current)
+
+    def _hold(self, keys: Sequence[SigningKey], signing_id: int, *, is_current: bool) -> None:
+        secrets_of = {key.id: key.secret for key in keys}
+        self._codec = TokenCodec(secrets_of, signing_id, may_lack_newest=not is_current)
         self.held = tuple(keys)
 
 
@@ -91,7 +101,7 @@ class AllKeys:
             return
         _log.warning("keys_from_copy", reason="SQL cannot be asked")
         if not self.signing.are_loaded and copy.signing:
-            self.signing.take(copy.signing)
+            self.signing.take(copy.signing, is_current=False)
         if not self.keyring.is_loaded:
             self.keyring.take(copy.api, copy.revision)
             self._tell_if_open()

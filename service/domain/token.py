@@ -11,6 +11,7 @@ from hmac import compare_digest
 from msgspec import Struct
 
 from service.domain.decision import COUNTED_SOURCES, EPOCH_MS, Decision
+from service.errors import LedgerUnavailableError
 
 TOKEN_LENGTH = 72
 SECRET_BYTES = 32
@@ -49,9 +50,13 @@ class Claim(Struct, frozen=True, gc=False):
 class TokenCodec:
     """Signs with the newest active key and verifies with any that is held."""
 
-    def __init__(self, secrets: Mapping[int, bytes], signing_id: int) -> None:
+    def __init__(
+        self, secrets: Mapping[int, bytes], signing_id: int, *, may_lack_newest: bool = False
+    ) -> None:
         self._secrets = dict(secrets)
         self.signing_id = signing_id
+        # The id of a key that others may sign with already, and that cannot be asked for now.
+        self._lacked_id = max(self._secrets) + 1 if may_lack_newest else None
 
     def can_sign(self, key_id: int) -> bool:
         """Whether the key is held."""
@@ -78,7 +83,10 @@ class TokenCodec:
         return binascii.b2a_base64(head + mac, newline=False).translate(_TO_URL).decode()
 
     def decode(self, token: str) -> Claim | None:
-        """Return what a token of ours says, or None: forged, foreign, or not canonically spelt."""
+        """Return what a token of ours says, or None: forged, foreign, or not canonically spelt.
+
+        Raises `LedgerUnavailableError` for one that a key not yet known here may have signed.
+        """
         raw = _raw_bytes(token)
         if raw is None:
             return None
@@ -86,6 +94,8 @@ class TokenCodec:
         key, tenant, experiment, variant, high, low, version, key_id, flags = _HEAD.unpack(head)
         secret = self._secrets.get(key_id)
         if secret is None:
+            if key_id == self._lacked_id:
+                raise LedgerUnavailableError("the newest signing key is not known yet; try again")
             return None
         mac = blake2b(head, digest_size=_MAC_BYTES, key=secret).digest()
         if not compare_digest(mac, raw[-_MAC_BYTES:]):

@@ -7,7 +7,7 @@ import pytest
 
 from service.bootstrap.keys import LEAD_MS, Keys, rotate
 from service.domain.clock import SECOND_MS
-from service.domain.token import KEY_IDS_MAX
+from service.domain.token import KEY_IDS_MAX, SigningKey, TokenCodec
 from service.errors import LedgerUnavailableError, StateConflictError
 from service.store.memory_access import MemoryActStore
 from service.store.memory_sql import MemorySigningKeyStore
@@ -36,6 +36,52 @@ async def test_a_new_key_verifies_at_once_and_signs_after_its_lead() -> None:
         clock.at_ms += LEAD_MS
 
     assert (new.id, signing) == (2, [1, 2])
+
+
+class AwayKeys(MemorySigningKeyStore):
+    """A store of signing keys that can be away."""
+
+    is_away = False
+
+    async def keys(self) -> list[SigningKey]:
+        """Raise while it is away."""
+        if self.is_away:
+            raise LedgerUnavailableError("SQL is away")
+        return await super().keys()
+
+
+async def test_a_token_of_a_key_that_could_not_be_asked_for_is_not_called_foreign() -> None:
+    store, clock = AwayKeys(), HandClock()
+    behind, ahead = Keys(store, clock), Keys(store, clock)
+    await behind.reload()
+    await rotate(store, clock, "cli:ada")
+    clock.at_ms += LEAD_MS
+    await ahead.reload()
+    token = ahead.codec().encode(msgspec.structs.replace(a_decision(1), key_id=2))
+    store.is_away = True
+    with pytest.raises(LedgerUnavailableError):
+        await behind.reload()
+
+    with pytest.raises(LedgerUnavailableError):
+        behind.codec().decode(token)
+    store.is_away = False
+    await behind.reload()
+    assert behind.codec().decode(token) is not None
+
+
+async def test_while_sql_is_away_the_signing_key_stays_and_forgeries_are_foreign() -> None:
+    store, clock = AwayKeys(), HandClock()
+    keys = Keys(store, clock)
+    await rotate(store, clock, "cli:ada")
+    await keys.reload()
+    clock.at_ms += LEAD_MS
+    store.is_away = True
+    with pytest.raises(LedgerUnavailableError):
+        await keys.reload()
+    forged = TokenCodec({2: b"x" * 32}, 2).encode(msgspec.structs.replace(a_decision(1), key_id=2))
+
+    assert keys.codec().signing_id == 1
+    assert keys.codec().decode(forged) is None
 
 
 async def test_key_ids_do_not_outgrow_the_replay_memory() -> None:
