@@ -22,6 +22,7 @@ DRIVERS = ("sqlite", "postgresql+psycopg")
 TIMEOUT_SECONDS = 5.0
 PATIENT_SECONDS = 300.0  # For recounts, thinning and migrations, which nobody waits for.
 READERS = 3
+REPORTERS = 2
 WRITERS = 4
 
 
@@ -48,7 +49,8 @@ class SqlDatabase:
     """Runs functions of a connection in transactions, on threads of its own.
 
     SQLite has one writer thread with one connection: writers of one process queue in order, and
-    only those of different processes meet at the file's lock. Readers never wait for writers.
+    only those of different processes meet at the file's lock. Readers never wait for writers,
+    and nobody waits behind reports: they have threads and connections of their own.
     """
 
     def __init__(self, url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
@@ -56,18 +58,26 @@ class SqlDatabase:
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self._timeout_seconds = timeout_seconds
         writers = 1 if self.is_sqlite else WRITERS
-        self._writer, self._reader = self._engines(writers + READERS)
+        self._writer, self._reader = self._engines(writers + READERS + REPORTERS)
         self._write_threads = ThreadPoolExecutor(writers, "sql-write")
         self._read_threads = ThreadPoolExecutor(READERS, "sql-read")
+        self._report_threads = ThreadPoolExecutor(REPORTERS, "sql-report")
 
     def _engines(self, connections: int) -> tuple[Engine, Engine]:
         if self.is_sqlite:
-            return sql_engines.sqlite_engines(self._url, self._timeout_seconds, READERS)
+            return sql_engines.sqlite_engines(self._url, self._timeout_seconds, READERS + REPORTERS)
         return sql_engines.postgres_engines(self._url, self._timeout_seconds, connections)
 
-    async def read(self, query: Callable[[Connection], T], *, is_patient: bool = False) -> T:
+    async def read(
+        self,
+        query: Callable[[Connection], T],
+        *,
+        is_patient: bool = False,
+        is_report: bool = False,
+    ) -> T:
         """Return what a query says of one snapshot of the database."""
-        work = partial(self._run, self._read_threads, self._reader, query, is_patient)
+        threads = self._report_threads if is_patient or is_report else self._read_threads
+        work = partial(self._run, threads, self._reader, query, is_patient)
         return await _repeated_if_disconnected(work)
 
     async def write(
@@ -154,7 +164,7 @@ class SqlDatabase:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        for threads in (self._write_threads, self._read_threads):
+        for threads in (self._write_threads, self._read_threads, self._report_threads):
             threads.shutdown(wait=True, cancel_futures=True)
         self._reader.dispose()
         self._writer.dispose()

@@ -71,7 +71,8 @@ class SqlLedger:
     ) -> tuple[list[LedgerRow], Cursor | None]:
         """Return decisions in order of time with their rewards, and where to go on."""
         return await self._database.read(
-            partial(sql_export.rows, experiment=experiment, after=after, count=count)
+            partial(sql_export.rows, experiment=experiment, after=after, count=count),
+            is_report=True,
         )
 
     async def recent_decisions(
@@ -93,6 +94,10 @@ class SqlLedger:
     async def first_decisions(self, keys: Sequence[bytes]) -> list[Decision]:
         """Return the first-committed decisions of keys; unknown ones are left out."""
         return await self._database.read(partial(sql_export.first_decisions, keys=keys))
+
+    async def named_version(self, experiment: int) -> int:
+        """Return the highest version that an experiment's latest decisions name, or 0."""
+        return await self._database.read(partial(sql_export.named_version, experiment=experiment))
 
     async def renew_revisions(self, jump: int) -> None:
         """Add a number to the evidence revision of every experiment."""

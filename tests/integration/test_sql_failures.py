@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -193,3 +194,20 @@ async def test_frozen_backends_hold_no_thread_once_they_are_late(fresh_postgres_
         finally:
             for pid in frozen:
                 os.kill(pid, signal.SIGCONT)
+
+
+async def test_reports_that_take_long_keep_nobody_else_waiting(database: SqlDatabase) -> None:
+    may_end = threading.Event()
+
+    def a_long_report(connection: Connection) -> None:
+        connection.execute(text("SELECT 1"))
+        may_end.wait(10)
+
+    reports = [asyncio.create_task(database.read(a_long_report, is_report=True)) for _ in range(6)]
+    await asyncio.sleep(0)
+    found = await database.read(lambda connection: connection.execute(text("SELECT 1")).scalar())
+    were_done = [report.done() for report in reports]
+    may_end.set()
+    await asyncio.gather(*reports)
+
+    assert (found, were_done) == (1, [False] * 6)
