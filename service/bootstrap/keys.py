@@ -11,7 +11,7 @@ from msgspec import structs
 
 from service.access import Keyring
 from service.domain.clock import MINUTE_MS, Clock
-from service.domain.token import KEY_IDS_MAX, SECRET_BYTES, SigningKey, TokenCodec
+from service.domain.token import KEY_IDS_MAX, SECRET_BYTES, Claim, SigningKey, TokenCodec
 from service.errors import LedgerUnavailableError, StateConflictError
 from service.logs import logger
 from service.store.access_ports import HeldKeys, KeyCache, SigningKeyStore
@@ -21,6 +21,16 @@ from service.store.key_acts import signing_key_rotated
 LEAD_MS = 5 * MINUTE_MS
 
 _log = logger(__name__)
+
+
+class StaleCodec(TokenCodec):
+    """Made from keys that may lack the newest one, which others perhaps sign with already."""
+
+    def unverified(self, key_id: int) -> Claim | None:
+        """Return None, or raise `LedgerUnavailableError` if a key not yet known may have signed."""
+        if self.can_sign(key_id - 1):
+            raise LedgerUnavailableError("the newest signing key is not known yet; try again")
+        return None
 
 
 class Keys:
@@ -61,8 +71,8 @@ class Keys:
         self._hold(keys, signing.id, is_current=is_current)
 
     def _hold(self, keys: Sequence[SigningKey], signing_id: int, *, is_current: bool) -> None:
-        secrets_of = {key.id: key.secret for key in keys}
-        self._codec = TokenCodec(secrets_of, signing_id, may_lack_newest=not is_current)
+        codec = TokenCodec if is_current else StaleCodec
+        self._codec = codec({key.id: key.secret for key in keys}, signing_id)
         self.held = tuple(keys)
 
 

@@ -11,7 +11,6 @@ from hmac import compare_digest
 from msgspec import Struct
 
 from service.domain.decision import COUNTED_SOURCES, EPOCH_MS, Decision
-from service.errors import LedgerUnavailableError
 
 TOKEN_LENGTH = 72
 SECRET_BYTES = 32
@@ -50,13 +49,9 @@ class Claim(Struct, frozen=True, gc=False):
 class TokenCodec:
     """Signs with the newest active key and verifies with any that is held."""
 
-    def __init__(
-        self, secrets: Mapping[int, bytes], signing_id: int, *, may_lack_newest: bool = False
-    ) -> None:
+    def __init__(self, secrets: Mapping[int, bytes], signing_id: int) -> None:
         self._secrets = dict(secrets)
         self.signing_id = signing_id
-        # The id of a key that others may sign with already, and that cannot be asked for now.
-        self._lacked_id = max(self._secrets) + 1 if may_lack_newest else None
 
     def can_sign(self, key_id: int) -> bool:
         """Whether the key is held."""
@@ -83,10 +78,7 @@ class TokenCodec:
         return binascii.b2a_base64(head + mac, newline=False).translate(_TO_URL).decode()
 
     def decode(self, token: str) -> Claim | None:
-        """Return what a token of ours says, or None: forged, foreign, or not canonically spelt.
-
-        Raises `LedgerUnavailableError` for one that a key not yet known here may have signed.
-        """
+        """Return what a token of ours says, or None: forged, foreign, or not canonically spelt."""
         raw = _raw_bytes(token)
         if raw is None:
             return None
@@ -94,9 +86,7 @@ class TokenCodec:
         key, tenant, experiment, variant, high, low, version, key_id, flags = _HEAD.unpack(head)
         secret = self._secrets.get(key_id)
         if secret is None:
-            if key_id == self._lacked_id:
-                raise LedgerUnavailableError("the newest signing key is not known yet; try again")
-            return None
+            return self.unverified(key_id)
         mac = blake2b(head, digest_size=_MAC_BYTES, key=secret).digest()
         if not compare_digest(mac, raw[-_MAC_BYTES:]):
             return None
@@ -111,6 +101,11 @@ class TokenCodec:
             is_counted=bool(flags & _COUNTED),
             holdout=bool(flags & _HOLDOUT),
         )
+
+    def unverified(self, key_id: int) -> Claim | None:
+        """Return what to say of a token whose key is not held: that it is none of ours."""
+        del key_id
+        return None
 
 
 def _raw_bytes(token: str) -> bytes | None:
