@@ -107,13 +107,13 @@ class HotRoutes:
         """POST /reward."""
         wish = reward_of(call.body)
         call.charge(1)
-        status = await self._rewards.reward(call.tenant, wish)
+        status = await self._rewards.reward(call.tenant, wish, call.deadline)
         return Response(202 if status is RewardStatus.queued else 200, _STATUSES[status])
 
     async def reward_batch(self, call: Call) -> Response:
         """POST /reward/batch."""
         wishes = rewards_of(call.body)
         call.charge(len(wishes))
-        outcomes = await self._rewards.reward_batch(call.tenant, wishes)
+        outcomes = await self._rewards.reward_batch(call.tenant, wishes, call.deadline)
         results = [reward_answered(outcome) for outcome in outcomes]
         return Response(200, _encode(RewardBatchResponse(results)))

@@ -11,7 +11,7 @@ import pytest
 from service.api.admission import Priority
 from service.errors import RedisUnavailableError
 from service.store.memory_redis import MemoryReplays
-from tests.hot_rig import HotRig
+from tests.hot_rig import HotRig, LedgerThatFails
 
 CHOICE = {"experiment": "autumn", "unit": "u", "occasion": "o"}
 
@@ -39,6 +39,15 @@ class SlowReplays(MemoryReplays):
             raise RedisUnavailableError("late")
         await asyncio.sleep(self.seconds)
         return await super().remember(keys, values, now_ms)
+
+
+class SlowLedger(LedgerThatFails):
+    """A ledger that needs half a second."""
+
+    async def append(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  Whatever the port says.
+        """Append after a while."""
+        await asyncio.sleep(0.5)
+        return await super().append(*args, **kwargs)
 
 
 @pytest.fixture
@@ -144,3 +153,15 @@ async def test_what_is_answered_gives_its_places_back(rig: HotRig, units: int) -
         await client.post("/choose/batch", json={**send, "experiment": "unknown"})
 
     assert rig.admission.limit(Priority.CHOOSE).in_flight == 0
+
+
+async def test_a_reward_in_a_hurry_is_queued_while_sql_is_slow(replays: SlowReplays) -> None:
+    rig = HotRig(replays=replays, ledger=SlowLedger())
+    rig.experiment()
+    decision_id = (await chosen(rig))["decision_id"]
+
+    async with rig.client() as client:
+        body = {"decision_id": decision_id}
+        hasty = await client.post("/reward", json=body, headers={"X-Budget-Ms": "120"})
+
+    assert (hasty.status_code, hasty.json()) == (202, {"status": "queued"})
