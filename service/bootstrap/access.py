@@ -1,18 +1,19 @@
-"""What the command line asks of the API keys."""
+"""What the command line asks of the API keys; it brings along as little as it can, to be quick."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from service.access import Issuing, KeyWish
-from service.bootstrap.stores import SqlStores, open_sql, prepare_schema
 from service.bootstrap.system import SystemClock
 from service.domain.access import ApiKey
 from service.errors import LedgerUnavailableError, UnavailableError
 from service.settings import Settings
 from service.store.key_cache import KeyCacheFile
+from service.store.sql_api_keys import SqlApiKeyStore
+from service.store.sql_database import SqlDatabase
 
 
 def now_ms() -> int:
@@ -42,37 +43,45 @@ async def revoke_key(settings: Settings, key_id: str, actor: str) -> bool:
 
 async def has_valid_key(settings: Settings, *, migrate: bool) -> bool:
     """Whether any key opens anything now; asked of the copy only if SQL cannot be asked."""
-    sql = open_sql(settings)
+    database = SqlDatabase(settings.database)
     try:
-        await prepare_schema(sql, migrate=migrate)
-        keys = await sql.api_keys.all()
+        keys = await _known_keys(database, settings, migrate=migrate)
+    finally:
+        await database.dispose()
+    return any(key.is_valid(now_ms()) for key in keys)
+
+
+async def _known_keys(
+    database: SqlDatabase, settings: Settings, *, migrate: bool
+) -> Sequence[ApiKey]:
+    store = SqlApiKeyStore(database)
+    try:
+        return await store.all()
     except LedgerUnavailableError as error:
         copy = KeyCacheFile(settings.outbox, settings.database).load()
-        if copy is None:
+        if copy is not None:
+            return copy.api
+        # A migration is given all the time it needs, so SQL that hangs is not asked for one.
+        if not migrate or not await database.is_reachable():
             raise UnavailableError(
                 "cannot ask whether there is an API key, as promobandit keys create makes one:"
                 f" {error}"
             ) from error
-        keys = list(copy.api)
-    finally:
-        await sql.database.dispose()
-    return any(key.is_valid(now_ms()) for key in keys)
+    await database.migrate()
+    return await store.all()
 
 
 @asynccontextmanager
 async def _issuing(settings: Settings) -> AsyncIterator[Issuing]:
     if settings.is_embedded and not settings.data_dir.is_dir():
         raise LookupError(f"there is no data in {settings.data_dir}")
-    sql = open_sql(settings)
+    database = SqlDatabase(settings.database)
     try:
-        await _require_schema(sql, migrate=settings.is_embedded)
-        yield Issuing(store=sql.api_keys, clock=SystemClock(), token_bytes=secrets.token_bytes)
+        if settings.is_embedded:
+            await database.migrate()
+        elif not await database.is_current():
+            raise LookupError("the database is not of this version; run promobandit migrate")
+        store = SqlApiKeyStore(database)
+        yield Issuing(store=store, clock=SystemClock(), token_bytes=secrets.token_bytes)
     finally:
-        await sql.database.dispose()
-
-
-async def _require_schema(sql: SqlStores, *, migrate: bool) -> None:
-    if migrate:
-        await sql.database.migrate()
-    elif not await sql.database.is_current():
-        raise LookupError("the database is not of this version; run promobandit migrate")
+        await database.dispose()
