@@ -71,9 +71,9 @@ def references(node: Any) -> Iterator[str]:  # noqa: ANN401  Any JSON.
 
 
 def own_statuses(operation: dict[str, Any]) -> set[str]:
-    return (
-        operation["responses"].keys() - ALWAYS - (WITH_KEYS if "security" in operation else set())
-    )
+    general = ALWAYS | WITH_KEYS if "security" in operation else ALWAYS
+    statuses: set[str] = set(operation["responses"])
+    return statuses - general
 
 
 def resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
