@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
+from service.allocations.adoption import Adoption
 from service.allocations.cache import EvidenceCache
 from service.allocations.publisher import AllocationStores, Publisher
 from service.bandits import arms
@@ -18,6 +19,8 @@ from service.errors import RevisionConflictError
 from service.metrics import Metrics
 
 ATTEMPTS_MAX = 20  # Losing so many inserts in a row means that something is wrong.
+# Where a decision names a version that neither SQL nor Redis know, others may name later ones.
+VERSIONS_SKIPPED = 1_000
 FIXED = "fixed"  # The one policy whose parameters name variants.
 
 
@@ -32,12 +35,21 @@ class Proposal(Struct, frozen=True):
 class Allocator:
     """Computes allocations; several may run at once, the version key lets one of them win."""
 
-    def __init__(self, stores: AllocationStores, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        stores: AllocationStores,
+        clock: Clock,
+        metrics: Metrics,
+        named: Callable[[int], int] = lambda _: 0,
+    ) -> None:
+        """`named` tells the highest version of an experiment that was met anywhere."""
+        self._named = named
         self._stores = stores
         self._clock = clock
         self._metrics = metrics
         self._heads: dict[int, Allocation] = {}
         self._last: dict[int, Publication] = {}
+        self.adoption = Adoption(stores, clock, metrics)
         self.evidence = EvidenceCache(stores.ledger)
         self.publisher = Publisher(stores.published)
 
@@ -48,24 +60,32 @@ class Allocator:
         """
         number = experiment.number
         for _ in range(ATTEMPTS_MAX):
+            named = self._highest_named(number)  # Before the head, which is never behind it.
             head = await self._stores.allocations.head(number)
             if head is not None and head.revision > experiment.revision:
                 experiment = await self._stores.experiments.by_number(number)
-            publication = await self._write(await self._propose(experiment), head, reason)
+            proposal = await self._propose(experiment)
+            publication = await self._write(proposal, head, reason, named)
             if publication is not None:
                 return publication
+            newest = await self._stores.experiments.by_number(number)
+            experiment = max(experiment, newest, key=lambda each: each.revision)
         raise RevisionConflictError("the experiment is being changed by others; try again")
 
     async def refresh(self, number: int) -> None:
         """Write a version if one is due, else publish the evidence with the current one."""
         # The head first: a configuration is stored before an allocation is made from it, so
         # what is proposed is never older than the head that it may be published with.
-        head = self._heads.get(number) or await self._stores.allocations.head(number)
+        named, head = self._named(number), self._heads.get(number)
+        if head is None or head.version < named:
+            head = await self._stores.allocations.head(number)
         experiment = await self._stores.experiments.by_number(number)
         proposal = await self._propose(experiment)
-        reason = _reason_to_write(head, proposal)
+        reason = _reason_to_write(head, proposal, named)
         if head is None or reason:
-            if await self._write(proposal, head, reason) is None:
+            # What is held may be what SQL has lost.
+            is_head = head == await self._stores.allocations.head(number)
+            if not is_head or await self._write(proposal, head, reason, named) is None:
                 await self.reallocate(experiment, reason)
             return
         self._heads[number] = head
@@ -90,11 +110,19 @@ class Allocator:
         weights = await _weights(experiment, evidence)
         return Proposal(experiment, evidence, weights)
 
+    def _highest_named(self, number: int) -> int:
+        held = self._heads.get(number)
+        return max(self._named(number), 0 if held is None else held.version)
+
     async def _write(
-        self, proposal: Proposal, head: Allocation | None, reason: str
+        self, proposal: Proposal, head: Allocation | None, reason: str, named: int
     ) -> Publication | None:
         """Insert the version after the head and publish it; None when somebody else has."""
-        version = 1 if head is None else head.version + 1
+        number, version = proposal.experiment.number, 0 if head is None else head.version
+        if await self.adoption.adopt_above(number, version):
+            self.forget_head(number)
+            return None
+        version = version + 1 if named <= version else named + VERSIONS_SKIPPED
         now_ms = self._clock.now_ms()
         allocation = allocation_of(proposal.experiment, version, proposal.weights, now_ms, reason)
         if not await self._stores.allocations.insert(allocation):
@@ -118,10 +146,12 @@ class Allocator:
         return is_newest
 
 
-def _reason_to_write(head: Allocation | None, proposal: Proposal) -> str:
+def _reason_to_write(head: Allocation | None, proposal: Proposal, named: int) -> str:
     """Return why a version is due, '' when none is."""
     if head is None:
         return "first"
+    if head.version < named:
+        return "recovery"
     if head.revision < proposal.experiment.revision:
         return "configuration"
     if head.revision == proposal.experiment.revision and arms.have_moved(

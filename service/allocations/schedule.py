@@ -7,6 +7,7 @@ from time import perf_counter
 
 from service.allocations.allocator import Allocator
 from service.allocations.publisher import AllocationStores
+from service.allocations.traces import Traces
 from service.domain.clock import MINUTE_MS, SECOND_MS, Clock
 from service.domain.experiment import Experiment, ExperimentState
 from service.errors import (
@@ -31,8 +32,16 @@ class AllocationSchedule:
     """Calls the allocator for the experiments whose turn it is."""
 
     def __init__(
-        self, allocator: Allocator, stores: AllocationStores, clock: Clock, metrics: Metrics
+        self,
+        allocator: Allocator,
+        stores: AllocationStores,
+        clock: Clock,
+        metrics: Metrics,
+        traces: Traces | None = None,
     ) -> None:
+        """`traces` tells what the drain has met."""
+        self._traces = traces or Traces()
+        self._losses_seen = 0
         self._allocator = allocator
         self._stores = stores
         self._clock = clock
@@ -49,6 +58,9 @@ class AllocationSchedule:
         """Do a bounded piece of work; return whether there is more to do at once."""
         now_ms = self._clock.monotonic_ms()
         await self._notice_evidence()
+        if self._traces.losses != self._losses_seen:
+            await self._look_for_names()
+            self._heads_checked_ms = None
         if _is_due(self._heads_checked_ms, now_ms, HEADS_CHECK_MS):
             await self._check_heads()
             self._heads_checked_ms = now_ms
@@ -62,21 +74,33 @@ class AllocationSchedule:
     async def _notice_evidence(self) -> None:
         """Queue what has new evidence; at the start all is old, and waits for its routine turn."""
         revisions = await self._stores.ledger.evidence_revisions()
-        if self._seen is not None:
-            for number, revision in revisions.items():
-                if revision > self._seen.get(number, 0):
-                    self._changed[number] = None
+        for number, revision in revisions.items():
+            # Also a lower one: then SQL went back to an older state.
+            if revision != self._known_revision(number, revision):
+                self._changed[number] = None
+        self._changed.update(dict.fromkeys((self._seen or {}).keys() - revisions.keys()))
         self._seen = revisions
 
+    def _known_revision(self, number: int, newest: int) -> int:
+        """Return up to where an experiment's evidence was noticed before."""
+        if self._seen is not None:
+            return self._seen.get(number, 0)
+        # What a restore published before the first tick has no routine turn to wait for.
+        is_published = self._allocator.head(number) is not None
+        return self._allocator.evidence.revision(number) if is_published else newest
+
     async def _check_heads(self) -> None:
-        """Queue what Redis owes or holds an older version of than SQL."""
+        """Queue what Redis owes, or holds another version of than SQL."""
         for number in self._allocator.publisher.owed:
             self._changed[number] = None
         heads = await self._stores.allocations.heads()
         try:
-            published = await self._stores.published.versions(list(heads))
+            published = await self._published(heads)
         except RedisUnavailableError:
             return  # The restore loop says so.
+        for number, version in published.items():
+            if version > heads.get(number, 0):
+                await self._adopt(number, heads.get(number, 0))
         for number, version in heads.items():
             known = self._allocator.head(number)
             if known is not None and known.version < version:
@@ -85,6 +109,25 @@ class AllocationSchedule:
                 self._changed[number] = None
             if published.get(number, 0) < version:
                 self._changed[number] = None
+
+    async def _look_for_names(self) -> None:
+        """After a loss of SQL's: find what decisions name, so that it never gets a new meaning."""
+        losses = self._traces.losses
+        for number in await self._stores.allocations.heads():
+            self._traces.name(number, await self._stores.ledger.named_version(number))
+        await self._stores.experiments.reserve_numbers(max(self._traces.named, default=0))
+        self._losses_seen = losses
+
+    async def _published(self, heads: dict[int, int]) -> dict[int, int]:
+        """Return what Redis has of the experiments that SQL knows, and of those it does not."""
+        announced = (await self._stores.published.changes("", 0)).experiments
+        return await self._stores.published.versions(list(dict.fromkeys([*heads, *announced])))
+
+    async def _adopt(self, number: int, version: int) -> None:
+        if await self._allocator.adoption.adopt_above(number, version):
+            self._allocator.forget_head(number)
+            self._changed[number] = None
+            self._not_before_ms.pop(number, None)  # It may have had no experiment until now.
 
     async def _check_all(self) -> None:
         """Queue what ages, and what a crash left between two writes."""

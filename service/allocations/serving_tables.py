@@ -173,7 +173,7 @@ class ServingTables:
     async def _missing_of_sql(self) -> dict[int, int]:
         """Return the experiments of which SQL has a version that is not held, and which one."""
         heads = await self._stores.allocations.heads()
-        return {n: version for n, version in heads.items() if self._version(n) < version}
+        return {n: version for n, version in heads.items() if self.version(n) < version}
 
     async def _versions_to_load(self) -> dict[int, int] | None:
         try:
@@ -237,7 +237,8 @@ class ServingTables:
             experiment = await self._stores.experiments.by_number(number, revision)
         return experiment
 
-    def _version(self, number: int) -> int:
+    def version(self, number: int) -> int:
+        """Return the version held of an experiment, or 0."""
         held = self._by_number.get(number)
         return 0 if held is None else held.allocation.version
 

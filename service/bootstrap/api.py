@@ -145,7 +145,7 @@ def build_api(settings: Settings, *, migrate: bool = False, is_exposed: bool = F
         experiments=Experiments(
             store=sql.experiments,
             tables=tables,
-            reallocate=Allocator(stores, clock, metrics).reallocate,
+            reallocate=Allocator(stores, clock, metrics, tables.version).reallocate,
             make_salt=lambda: secrets.token_bytes(SALT_BYTES),
             clock=clock,
         ),

@@ -8,6 +8,7 @@ import msgspec
 
 from service.allocations import Allocator
 from service.allocations.schedule import AllocationSchedule
+from service.allocations.traces import Traces
 from service.bootstrap import keys
 from service.bootstrap.stores import allocation_stores, open_redis, open_sql, prepare_schema
 from service.bootstrap.system import SystemClock, jitter
@@ -23,6 +24,7 @@ from service.worker.lease import Lease
 from service.worker.restore import Restore
 from service.worker.snapshots import Snapshots
 from service.worker.worker import Intervals, Worker
+from service.worker.write_back import WriteBack
 
 LEASE_NAME = "allocator"
 
@@ -32,8 +34,9 @@ def build_worker(settings: Settings, *, migrate: bool = False) -> Worker:
     clock, metrics = SystemClock(), Metrics(settings.metrics_dir)
     sql, redis = open_sql(settings), open_redis(settings, clock, metrics)
     stores = allocation_stores(sql, redis)
-    allocator = Allocator(stores, clock, metrics)
-    schedule = AllocationSchedule(allocator, stores, clock, metrics)
+    traces, write_back = Traces(), WriteBack(redis.replays, sql.ledger, metrics)
+    allocator = Allocator(stores, clock, metrics, traces.version)
+    schedule = AllocationSchedule(allocator, stores, clock, metrics, traces)
 
     async def prepare() -> None:
         await prepare_schema(sql, migrate=migrate)
@@ -45,7 +48,8 @@ def build_worker(settings: Settings, *, migrate: bool = False) -> Worker:
     reader, quarantine = SegmentReader(settings.outbox, clock), QuarantineFiles(settings.outbox)
     days = settings.retention_days
     return Worker(
-        drain=Drain(reader, sql.ledger, clock, metrics),
+        drain=Drain(reader, sql.ledger, clock, metrics, traces, write_back.note),
+        write_back=write_back,
         schedule=schedule,
         restore=Restore(schedule.refresh, stores, redis.replays, clock, metrics, _token),
         snapshots=Snapshots(sql.snapshots, sql.ledger, allocator, clock),

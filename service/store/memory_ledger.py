@@ -164,6 +164,11 @@ class MemoryLedger:
         """Return the first-committed decisions of keys; unknown ones are left out."""
         return [self._firsts[key] for key in set(keys) if key in self._firsts]
 
+    async def named_version(self, experiment: int) -> int:
+        """Return the highest version that an experiment's latest decisions name, or 0."""
+        named = [d.version for d in self._firsts.values() if d.experiment == experiment]
+        return max(named, default=0)
+
     async def renew_revisions(self, jump: int) -> None:
         """Add a number to the evidence revision of every experiment."""
         self._revisions = {number: r + jump for number, r in self._revisions.items()}

@@ -24,6 +24,10 @@ class RecoverableLedger(Protocol):
         """Return the first-committed decisions of keys, in any order; unknown ones are left out."""
         ...
 
+    async def named_version(self, experiment: int) -> int:
+        """Return the highest version that an experiment's latest decisions name, or 0."""
+        ...
+
     async def renew_revisions(self, jump: int) -> None:
         """Add a number to the evidence revision of every experiment.
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     Table,
     Tuple,
+    func,
     literal,
     select,
     true,
@@ -28,6 +29,7 @@ from service.store.sql_tables import conflicting_decisions, decisions, rewards
 Kept = tuple[int, Decision]  # The serial, 0 for the first row of its key, and the decision.
 
 _KEYS_AT_ONCE = 5_000  # Both databases limit the parameters of one statement.
+_LATEST = 1_000  # Decisions among which the newest version is named for sure.
 _REWARD = [column for column in rewards.columns if column.name != "serial"]
 
 
@@ -136,6 +138,18 @@ def _besides_after(
         )
     query = _page(conflicting_decisions, experiment, count, condition)
     return [_kept(row) for row in connection.execute(query.order_by(table.serial))]
+
+
+def named_version(connection: Connection, experiment: int) -> int:
+    """Return the highest version that the latest decisions name: versions grow with time."""
+    latest = (
+        select(decisions.c.version)
+        .where(decisions.c.experiment == experiment)
+        .order_by(decisions.c.decided_at_ms.desc(), decisions.c.key.desc())
+        .limit(_LATEST)
+        .subquery()
+    )
+    return connection.execute(select(func.max(latest.c.version))).scalar() or 0
 
 
 def first_decisions(connection: Connection, keys: Sequence[bytes]) -> list[Decision]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from service.allocations.traces import Traces
 from service.domain.clock import HOUR_MS, SECOND_MS, Clock
 from service.domain.decision import Decision
 from service.errors import (
@@ -29,6 +30,9 @@ LOOK_BACK_MS = SECOND_MS  # How often the positions of all segments are compared
 _log = logger(__name__)
 
 
+Committed = Callable[[list[Decision], LedgerOutcome], None]
+
+
 class Drain:
     """Knows how far every segment is committed; SQL says so, memory tells when it goes back."""
 
@@ -38,13 +42,16 @@ class Drain:
         ledger: Ledger,
         clock: Clock,
         metrics: Metrics,
-        note: Callable[[list[Decision], LedgerOutcome], None] | None = None,
+        traces: Traces | None = None,
+        committed: Committed | None = None,
     ) -> None:
+        """`traces` and `committed` are told what was committed."""
+        self._traces = traces or Traces()
         self._reader = reader
         self._ledger = ledger
         self._clock = clock
         self._metrics = metrics
-        self._note = note
+        self._committed = committed
         self._progress: dict[str, Progress] = {}
         self._looked_back_ms: int | None = None
         self._owes_renewal = False
@@ -117,6 +124,7 @@ class Drain:
         self._metrics.ledger_went_back()
         _log.error("ledger_went_back", segment=name, known=known, found=found)
         self._owes_renewal = True
+        self._traces.losses += 1
 
     async def _advance_all(self, segments: Sequence[Segment]) -> int:
         """Advance every segment; one that cannot be read never stops the others."""
@@ -201,8 +209,9 @@ class Drain:
         if decisions:
             lag_ms = self._clock.now_ms() - decisions[-1].decided_at_ms
             self._metrics.committed(max(0, lag_ms) / SECOND_MS, outcome.conflicts)
-            if self._note is not None:
-                self._note(decisions, outcome)
+            self._traces.note(decisions)
+            if self._committed is not None:
+                self._committed(decisions, outcome)
         if outcome.conflicts:
             _log.warning("conflicting_answers", count=outcome.conflicts)
 

@@ -22,6 +22,7 @@ from service.worker.loop import Loop, every
 from service.worker.progress import BATCH_MAX
 from service.worker.restore import Restore
 from service.worker.snapshots import Snapshots
+from service.worker.write_back import WriteBack
 
 # A lesson is learned every 200 ms anyway: so long, a busy service fills whole transactions, which
 # cost a quarter less a row than short ones.
@@ -33,6 +34,7 @@ CLEAN_SECONDS = MINUTE_MS / SECOND_MS
 RESTORE_SECONDS = 1.0
 ERASE_SECONDS = 0.5
 QUARANTINE_SECONDS = 10.0
+WRITE_BACK_SECONDS = 0.2
 WAIT_FOR_LEASE_SECONDS = 0.2
 STOP_SECONDS_MAX = 3.0
 _NOT_HELD = object()
@@ -54,6 +56,7 @@ class Worker:
     """Everything that runs beside the API processes."""
 
     drain: Drain
+    write_back: WriteBack
     schedule: AllocationSchedule
     restore: Restore
     snapshots: Snapshots
@@ -111,6 +114,7 @@ class Worker:
         audit, snapshot = self.intervals.audit_seconds, self.intervals.snapshot_seconds
         return [
             self._loop("drain", self.drain.turn, _drain_pause),
+            self._loop("write-back", self.write_back.turn, _write_back_pause),
             self._loop("measure", self._measure, every(MEASURE_SECONDS)),
             self._loop("clean", self.drain.clean, every(CLEAN_SECONDS)),
             self._loop("lease", self.lease.turn, every(RENEW_SECONDS)),
@@ -168,6 +172,10 @@ def _allocate_pause(has_more: object) -> float:
 
 def _retention_pause(has_more: object) -> float:
     return DRAIN_PAUSE_SECONDS if has_more else CLEAN_SECONDS
+
+
+def _write_back_pause(written: object) -> float:
+    return 0.0 if written else WRITE_BACK_SECONDS
 
 
 def _drain_pause(committed: object) -> float:

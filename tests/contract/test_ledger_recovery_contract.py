@@ -96,3 +96,11 @@ async def test_renewed_revisions_keep_the_evidence_and_go_on_from_there(ledger: 
     assert (await ledger.evidence(7, 2**40 + 1)).revision == 2**40 + 2
     assert len((await ledger.evidence(7, 2**40 + 1)).buckets) == 1
     assert await ledger.recount(7) == []
+
+
+async def test_the_highest_version_that_decisions_name_is_told(ledger: Ledger) -> None:
+    named = [replace(decision(unit), version=20 - unit) for unit in range(5)]
+    await ledger.append([*named, replace(decision(9, experiment=8), version=99)], [])
+
+    assert await ledger.named_version(7) == 20
+    assert await ledger.named_version(9) == 0

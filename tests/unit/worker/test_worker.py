@@ -30,6 +30,7 @@ from service.worker.lease import Lease
 from service.worker.restore import Restore
 from service.worker.snapshots import Snapshots
 from service.worker.worker import Intervals, Worker
+from service.worker.write_back import WriteBack
 from tests.worker_rig import Rig
 
 
@@ -81,6 +82,7 @@ class WholeWorker:
         quarantine = MemoryQuarantine()
         return Worker(
             drain=Drain(self.outbox, rig.ledger, rig.clock, rig.metrics),
+            write_back=WriteBack(replays, rig.ledger, rig.metrics),
             schedule=schedule,
             restore=Restore(
                 schedule.refresh, rig.stores, replays, rig.clock, rig.metrics, lambda: "epoch"
