@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     api_processes: int = Field(default=1, ge=1)  # That share out a key's rate among them.
     audit_seconds: float = Field(default=600.0, gt=0)
     snapshot_seconds: float = Field(default=60.0, gt=0)
+    # Between saying on /readyz that the process will end and its end; for load balancers.
+    drain_seconds: float = Field(default=0.0, ge=0, le=300)
     # At least what restores the replay memory; None: units are kept for ever.
     retention_days: int | None = Field(default=None, ge=3)
 

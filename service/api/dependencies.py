@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Header, Path, Request
 
 from service.api.authentication import Keyring
+from service.api.departure import Departure
 from service.bulk import Bulk
 from service.decisions import Decisions
 from service.domain.access import AdminAct, Principal
@@ -69,6 +70,7 @@ class Services:
     stop: Callable[[], Awaitable[None]]
     keyring: Keyring
     acts: Acts
+    departure: Departure = field(default_factory=Departure)
 
 
 def services_of(request: Request) -> Services:

@@ -48,7 +48,7 @@ async def get_live() -> dict[str, str]:
 )
 async def get_ready(services: ServicesDep) -> dict[str, str] | Response:
     """Answer 503 with the reasons while choices could not be answered or recorded."""
-    reasons = await services.health.reasons()
+    reasons = services.departure.reasons() + await services.health.reasons()
     return errors.not_ready(reasons) if reasons else _READY
 
 

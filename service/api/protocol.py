@@ -26,6 +26,7 @@ KEEP_ALIVE_SECONDS = 75  # Longer than load balancers keep idle connections: 60 
 # A refused client may still be sending. Were the socket closed at once, the kernel would reset
 # the connection, and the answer might be lost.
 LINGER_SECONDS = 2
+IDLE_SECONDS_AT_END = 0.3
 
 
 class _Awaited(Enum):
@@ -69,6 +70,7 @@ class Protocol(HttpToolsProtocol):
         self._read_bytes = 0  # Of the last read.
         self._head_bytes = 0  # Of the head's reads after its first.
         self._is_refused = False
+        self._is_ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Cork the transport."""
@@ -106,6 +108,8 @@ class Protocol(HttpToolsProtocol):
         if is_large or len(self.headers) > limits.HEADERS_MAX:
             self._check_head()
         super().on_headers_complete()
+        if self._is_ending:
+            self.cycle.keep_alive = False
         self._await(_Awaited.BODY)
 
     def on_message_complete(self) -> None:
@@ -130,11 +134,22 @@ class Protocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def shutdown(self) -> None:
-        """Close now, or once the answer under way is written."""
+        """Answer what was asked, saying that it is the last, then close.
+
+        Who is idle gets a moment: a busy client's next request may be on its way already. A
+        request of which a part was read is waited for.
+        """
         if self._is_refused and not self._is_answering():
             self.transport.close()
-        else:
-            super().shutdown()
+        elif not self._is_ending:
+            self._is_ending = True
+            if self._is_answering():
+                self.cycle.keep_alive = False  # The newest one's: those before it go on first.
+            self.loop.call_later(IDLE_SECONDS_AT_END, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if self._awaited is _Awaited.NOTHING and not self._is_answering():
+            self.transport.close()
 
     def _await(self, awaited: _Awaited) -> None:
         self._awaited = awaited

@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=int, default=1, help="number of API processes")
     api = command("api", processes.api, "run one API process (needs REDIS_URL)", listening)
     api.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    api.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     api.add_argument("--exposed", action="store_true", help=argparse.SUPPRESS)
     worker = command("worker", processes.worker, "run the worker (needs REDIS_URL)")
     worker.add_argument("--nice", action="store_true", help="leave the processor to others first")

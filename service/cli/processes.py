@@ -110,7 +110,17 @@ def api(options: argparse.Namespace, settings: Settings) -> int:
         listener = socket.socket(fileno=options.fd)
     else:
         listener = supervisor.listen(host, options.port)
-    server.run(app.create_app(services), listener, services.metrics.refused)
+
+    async def is_ready() -> bool:
+        return not await services.health.reasons()
+
+    life = server.Life(
+        is_ready=is_ready,
+        ready_descriptor=options.ready_fd,
+        departure=services.departure,
+        drain_seconds=settings.drain_seconds,
+    )
+    server.run(app.create_app(services), listener, services.metrics.refused, life)
     return 0
 
 
