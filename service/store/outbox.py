@@ -145,8 +145,8 @@ class SegmentOutbox:
         """Complete a segment that is old: what it tells of people is deleted soon after."""
         with self._lock, suppress(OSError):  # A full disk: space that is there is not given away.
             if self._clock.monotonic_ms() - self._live_since_ms >= AGE_MAX_MS:
-                self._spare, next_one = None, self._spare or self._new_segment(0)
-                self._go_on_with(next_one)
+                self._go_on_with(self._spare or self._new_segment(0))
+                self._spare = None
 
     @property
     def is_writable(self) -> bool:
