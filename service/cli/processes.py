@@ -40,7 +40,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         changes["REDIS_URL"] = server.url
     address = _Address(options.host, listener.getsockname()[1])
     supervised = supervisor.Supervisor(
-        groups=_children(listener.fileno(), options.workers, is_exposed=is_exposed),
+        groups=groups_of(listener.fileno(), options.workers, is_exposed=is_exposed),
         environment=child_environment(changes),
         server=server,
         is_ready=address.is_ready,
@@ -50,7 +50,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     return asyncio.run(supervised.run())
 
 
-def _children(descriptor: int, workers: int, *, is_exposed: bool) -> list[list[supervisor.Child]]:
+def groups_of(descriptor: int, workers: int, *, is_exposed: bool) -> list[list[supervisor.Child]]:
     """Return the groups in the order of their end: no choice may come after the drain."""
     exposed = ("--exposed",) if is_exposed else ()
     api = [

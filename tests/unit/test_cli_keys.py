@@ -11,6 +11,7 @@ import pytest
 
 from service.cli import main
 from service.cli.exposure import address_of, checked
+from service.cli.processes import groups_of
 from service.domain.access import KEY_TEXT_PATTERN
 from service.errors import ServiceError
 from service.settings import Settings
@@ -195,3 +196,20 @@ def test_an_odd_spelling_does_not_pass_for_the_loopback(operator: Operator, host
 
     with pytest.raises((ServiceError, OSError)):  # There is no SQL to ask for keys either.
         checked(address_of(host), settings, migrate=True)
+
+
+def test_one_api_process_alone_is_as_careful(operator: Operator) -> None:
+    key_id = operator.makes("--scope", "choose").split("_")[1]
+    operator.runs("keys", "revoke", key_id)
+    code, _, err = operator.runs("api", "--host", "192.0.2.7", "--port", "0")
+
+    assert code == 1
+    assert "promobandit api: will not listen on 192.0.2.7 without an API key" in err
+
+
+@pytest.mark.parametrize("is_exposed", [True, False])
+def test_processes_are_told_that_others_reach_them(*, is_exposed: bool) -> None:
+    api, (worker,) = groups_of(3, 2, is_exposed=is_exposed)
+
+    assert [("--exposed" in child.arguments) for child in api] == [is_exposed] * 2
+    assert "--exposed" not in worker.arguments
