@@ -81,15 +81,24 @@ def _wait_for_replica(port: int) -> None:
 
 
 @contextmanager
-def watched_servers(directory: Path) -> Iterator[Watched]:
-    """Run a primary, a replica and a Sentinel until all three agree."""
+def watched_servers(
+    directory: Path,
+    ports: tuple[int, int] | None = None,
+    link: int | None = None,
+    failover_timeout_ms: int = 2_000,
+) -> Iterator[Watched]:
+    """Run a primary, a replica and a Sentinel until all three agree.
+
+    With `link` the replica follows that port, a proxy's: for as long as the failover timeout,
+    after which the Sentinel leads it to the primary itself.
+    """
     directory.mkdir()
-    watched = Watched(free_port(), (free_port(), free_port()))
+    watched = Watched(free_port(), ports or (free_port(), free_port()))
     with ExitStack() as stack:
         for port in watched.ports:
             home = directory / str(port)
             home.mkdir()
-            replicaof = ("--replicaof", "127.0.0.1", str(watched.ports[0]))
+            replicaof = ("--replicaof", "127.0.0.1", str(link or watched.ports[0]))
             options = [
                 "--port",
                 str(port),
@@ -106,7 +115,7 @@ def watched_servers(directory: Path) -> Iterator[Watched]:
             f"port {watched.sentinel}\nbind 127.0.0.1\ndir {directory}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {watched.ports[0]} 1\n"
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
-            f"sentinel failover-timeout {SERVICE} 2000\n"
+            f"sentinel failover-timeout {SERVICE} {failover_timeout_ms}\n"
         )
         command = [str(server_binary("redis")), str(config), "--sentinel"]
         log = directory / "sentinel.log"

@@ -58,5 +58,6 @@ def grouped(scenarios: Sequence[Scenario]) -> list[Scenario]:
 
 def _failed(scenario: Scenario, error: Exception, seconds: float) -> Outcome:
     now = time.perf_counter()
-    complaint = f"it failed: {type(error).__name__}: {str(error)[-500:]}"
+    reason = (str(error).strip().splitlines() or [""])[-1]
+    complaint = f"it failed: {type(error).__name__}: {reason[-300:]}"
     return Outcome(scenario, served([], now, now), Books(0, 0, ()), (complaint,), seconds)

@@ -85,6 +85,7 @@ class Load:
     attempts: list[Attempt] = field(default_factory=list)
     decided: list[Decided] = field(default_factory=list)
     rewarded: list[Rewarded] = field(default_factory=list)
+    sent: set[tuple[str, str]] = field(default_factory=set)  # Rewards: decision and event id.
     given_up: int = 0
     errors: list[str] = field(default_factory=list)
     _serial: itertools.count[int] = field(default_factory=itertools.count)
@@ -207,6 +208,7 @@ class Load:
 
     async def _reward(self, decided: Decided) -> None:
         event_id = f"e{next(self._serial)}"
+        self.sent.add((decided.decision_id, event_id))
         body = {"decision_id": decided.decision_id, "event_id": event_id}
         request = _request("POST", "/reward", body)
         times = 2 if self._is("twice_share") else 1

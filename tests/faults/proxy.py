@@ -59,7 +59,7 @@ class FaultProxy:
     _replies: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _links: dict[_Link, asyncio.Task[None] | None] = field(default_factory=dict)
+    _links: set[_Link] = field(default_factory=set)
     _listener: asyncio.Server | None = None
     _thread: threading.Thread | None = None
 
@@ -110,12 +110,9 @@ class FaultProxy:
             self._listener = None
 
     async def _close(self) -> None:
-        await self._stop_listening()
+        await self._switch(Mode.REFUSE, 0.0, 1)  # What was held back goes on, and meets its end.
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._reset()
         await asyncio.sleep(0)  # Aborted transports close in the loop's next turn.
 
     async def _switch(self, mode: Mode, delay_ms: float, every: int) -> None:
@@ -139,7 +136,7 @@ class FaultProxy:
             writer.transport.abort()
             return
         link = _Link((reader, writer), server)
-        self._links[link] = asyncio.current_task()
+        self._links.add(link)
         pumps = [
             asyncio.create_task(self._requests(link)),
             asyncio.create_task(self._replies_of(link)),
@@ -152,7 +149,7 @@ class FaultProxy:
             await asyncio.gather(*pumps, return_exceptions=True)
             for end in (writer, server[1]):
                 end.close()
-            del self._links[link]
+            self._links.discard(link)
 
     async def _requests(self, link: _Link) -> None:
         with suppress(OSError):

@@ -1,12 +1,32 @@
-"""What can happen to Redis."""
+"""What can happen to Redis, and to what it says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+import redis
+
+from tests.faults.load import Plan
 from tests.faults.proxy import Mode
-from tests.faults.scenario import Lab, Scenario
+from tests.faults.scenario import Fault, Lab, Scenario
+from tests.faults.stack import Layout
+
+SAVE_SECONDS_MAX = 10.0
+
+
+def proxied(mode: Mode, *, delay_ms: float = 0.0, every: int = 1) -> Fault:
+    """Return a fault of the connections to Redis."""
+
+    @contextmanager
+    def fault(lab: Lab) -> Iterator[None]:
+        lab.stack.redis_proxy.switch(mode, delay_ms=delay_ms, every=every)
+        yield
+        lab.stack.redis_proxy.mend()
+
+    return fault
 
 
 @contextmanager
@@ -24,14 +44,102 @@ def hung(lab: Lab) -> Iterator[None]:
 
 
 @contextmanager
-def slow(lab: Lab) -> Iterator[None]:
-    lab.stack.redis_proxy.switch(Mode.DELAY, delay_ms=1_000)
+def out_of_memory(lab: Lab) -> Iterator[None]:
+    with lab.stack.redis.client() as client:
+        client.config_set("maxmemory", 1)
+        yield
+        client.config_set("maxmemory", 0)
+
+
+@contextmanager
+def disk_full(lab: Lab) -> Iterator[None]:
+    """Let Redis fail to save, so that it refuses to write; saving by hand ends that."""
+    assert lab.stack.disk is not None
+    with lab.stack.redis.client() as client:
+        lab.stack.disk.fill()
+        _save_until(client, "err")
+        _refuses(lab, client)
+        yield
+        lab.stack.disk.free()
+        _save_until(client, "ok")
+
+
+def _save_until(client: redis.Redis, status: str) -> None:
+    deadline = time.perf_counter() + SAVE_SECONDS_MAX
+    while client.info("persistence")["rdb_last_bgsave_status"] != status:
+        assert time.perf_counter() < deadline, f"no save ended {status}"
+        if not client.info("persistence")["rdb_bgsave_in_progress"]:
+            client.bgsave()
+        time.sleep(0.02)
+
+
+def _refuses(lab: Lab, client: redis.Redis) -> None:
+    try:
+        client.set("pb:probe", b"")
+    except redis.ResponseError as error:
+        lab.expect("MISCONF" in str(error), f"Redis refuses for another reason: {error}")
+    else:
+        lab.expect(holds=False, complaint="Redis does not refuse to write")
+
+
+@contextmanager
+def flushed(lab: Lab) -> Iterator[None]:
+    with lab.stack.redis.client() as client:
+        client.flushall()
     yield
-    lab.stack.redis_proxy.mend()
+
+
+@contextmanager
+def replaced(lab: Lab) -> Iterator[None]:
+    """Lead everybody to a new, empty server, as a managed service does in a fail-over."""
+    new = lab.stack.new_redis(f"redis-{lab.experiment}")
+    lab.stack.redis_proxy.lead_to(new.socket)
+    lab.stack.redis, lab.stack.redis_client = new, new.client
+    yield
+
+
+def a_row_stood_beside(lab: Lab) -> None:
+    """Check that the fault did bite: some sends were answered twice, each counted once."""
+    beside = sum(not row["counted"] for row in lab.rows)
+    lab.expect(beside > 0, "no send was answered differently by two processes")
+
+
+def fell_back(lab: Lab) -> None:
+    """Check that the fault did bite."""
+    fallbacks = sum(decided.source == "fallback" for decided in lab.load.decided)
+    lab.expect(fallbacks > 0, "nobody had to fall back")
+
+
+def _row(name: str, fault: Fault, check: Callable[[Lab], None] | None = fell_back) -> Scenario:
+    return Scenario(name=name, fault=fault, check=check, reward_statuses=(200,))
 
 
 ROWS = (
-    Scenario(name="Redis killed (kill -9), back empty", fault=killed, is_quick=True),
-    Scenario(name="Redis hung (SIGSTOP)", fault=hung, is_quick=True),
-    Scenario(name="Redis slow (1 s)", fault=slow),
+    replace(_row("Redis killed (kill -9), started again empty", killed), is_quick=True),
+    replace(_row("Redis hung (SIGSTOP)", hung), is_quick=True),
+    _row("Redis slow: 1 s more for each call", proxied(Mode.DELAY, delay_ms=1_000)),
+    _row("Redis slow once: 1 s", proxied(Mode.DELAY_ONCE, delay_ms=1_000)),
+    _row("Redis behind a black hole", proxied(Mode.BLACK_HOLE)),
+    _row("Redis half open: calls arrive, answers do not", proxied(Mode.HALF_OPEN)),
+    _row("Redis refuses connections", proxied(Mode.REFUSE)),
+    replace(
+        _row(
+            "Redis answers lost after they were applied, one in five",
+            proxied(Mode.RESET_AFTER_APPLY, every=5),
+        ),
+        is_quick=True,
+    ),
+    _row("Redis out of memory (maxmemory): refuses writes", out_of_memory),
+    replace(
+        _row("Redis on a full disk (MISCONF): refuses writes", disk_full),
+        layout=Layout(on_small_disk="redis", redis_options=("--save", "3600", "1")),
+    ),
+    replace(_row("Redis flushed (FLUSHALL)", flushed, None), fault_seconds=0.0, is_quick=True),
+    replace(_row("Redis replaced by an empty one", replaced, None), fault_seconds=0.0),
+    replace(
+        _row("Two processes fall back for the same occasion", killed, a_row_stood_beside),
+        layout=Layout(apis=2),
+        plan=Plan(choices_a_second=100.0, twin_share=1.0),
+        is_quick=True,
+    ),
 )

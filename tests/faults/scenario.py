@@ -16,6 +16,7 @@ from tests.faults.verdict import (
     RECOVERY_AFTER_FAULT_SECONDS_MAX,
     Books,
     Service,
+    exported,
     recovery,
     served,
     settled,
@@ -34,6 +35,7 @@ class Lab:
     stack: Stack
     load: Load
     complaints: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)  # The export, for `check`.
 
     @property
     def experiment(self) -> str:
@@ -138,6 +140,7 @@ def run(scenario: Scenario, stack: Stack, experiment: str) -> Outcome:
         lab.load.stop()
     books = settled(stack, lab.load)
     if scenario.check is not None:
+        lab.rows = exported(stack.url, experiment)
         scenario.check(lab)
     lab.complaints += lab.load.errors[:3]
     return Outcome(

@@ -6,12 +6,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import httpx
+from redis import Redis
 
 from tests.faults.disk import Disk, small_disk
 from tests.faults.parts import Postgres, Process, RedisBehindProxy, Sql, Sqlite
@@ -20,7 +21,7 @@ from tests.servers import free_port
 
 READY_SECONDS_MAX = 30.0
 DISK_BYTES = 48 << 20
-OUTBOX_DISK_BYTES = 24 << 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ class Stack:
     workers: list[Process] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
     redis_url: str = ""  # What the service is told, if not the proxy in front of `redis`.
+    redis_client: Callable[[], Redis] = field(init=False)  # Of what the service uses now.
     prepare: Callable[[Stack], None] | None = None  # Runs before the service starts.
+    more: dict[str, Any] = field(default_factory=dict)  # What `prepare` has to tell the row.
     _ends: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Stack:
@@ -109,9 +112,20 @@ class Stack:
                     raise RuntimeError(f"api-{index + 1}: {self.log(f'api-{index + 1}')[-2000:]}")
                 time.sleep(0.05)
 
+    def use(self, part: AbstractContextManager[T]) -> T:
+        """Start something that ends with the stack."""
+        return self._ends.enter_context(part)
+
+    def new_redis(self, name: str) -> RedisBehindProxy:
+        """Start one more server, which nobody uses yet."""
+        server = RedisBehindProxy(self.directory / name, self.layout.redis)
+        self._ends.callback(server.close)
+        server.start()
+        return server
+
     def proxy(self, listen: Address, upstream: Address) -> FaultProxy:
         """Put one more proxy somewhere, until the stack ends."""
-        return self._ends.enter_context(FaultProxy(listen, upstream))
+        return self.use(FaultProxy(listen, upstream))
 
     def process(self, name: str, *arguments: str) -> Process:
         """Make one more process of the service, not started yet; it ends with the stack."""
@@ -155,6 +169,7 @@ class Stack:
         for server in (self.redis, self.sql):
             self._ends.callback(server.close)
             server.start()
+        self.redis_client = self.redis.client
         self.redis_proxy = self.proxy(self.redis.proxied, self.redis.socket)
         if isinstance(self.sql, Postgres):
             self.sql_proxy = self.proxy(self.sql.proxied, self.sql.socket)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests.faults import rows_redis
+from tests.faults import rows_clients, rows_older, rows_redis, rows_sentinel
 from tests.faults.scenario import Scenario
 
-SCENARIOS: tuple[Scenario, ...] = (*rows_redis.ROWS,)
+SCENARIOS: tuple[Scenario, ...] = (
+    *rows_redis.ROWS,
+    *rows_sentinel.ROWS,
+    *rows_older.ROWS,
+    *rows_clients.ROWS,
+)

@@ -18,6 +18,7 @@ from tests.faults.stack import Stack
 
 CHOOSE_MS_MAX = 250.0
 RECOVERY_AFTER_FAULT_SECONDS_MAX = 5.0
+FAULT_SECONDS_MIN = 2.0  # What comes of a fault of a moment is looked at for so long.
 GOOD_SECONDS = 1.0  # Recovered is who answers so long as if nothing had been.
 POLL_SECONDS = 0.3
 
@@ -47,7 +48,8 @@ class Books:
 
 def served(attempts: Sequence[Attempt], began: float, ended: float) -> Service:
     """Sum up the attempts that began during the fault."""
-    during = [a for a in attempts if began <= a.began < ended]
+    until = max(ended, began + FAULT_SECONDS_MIN)
+    during = [a for a in attempts if began <= a.began < until]
     choices = [a for a in during if a.kind == "choose"]
     answered = [a for a in choices if a.status == 200]
     count = max(len(choices), 1)
@@ -101,7 +103,7 @@ def _compared(stack: Stack, load: Load) -> Books:
     if not (lost or lost_rewards or differences):  # It takes a second: only when all else agrees.
         code, said = stack.run("audit")
         differences += [] if code == 0 else [said.strip().splitlines()[-1]]
-    return Books(lost + lost_rewards, twice_of(rows), tuple(differences))
+    return Books(lost + lost_rewards, twice_of(load, rows), tuple(differences))
 
 
 def exported(url: str, experiment: str) -> list[dict[str, Any]]:
@@ -114,20 +116,25 @@ def exported(url: str, experiment: str) -> list[dict[str, Any]]:
 def lost_of(load: Load, rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
     """Count decisions and rewards that were acknowledged and stand in no row."""
     ids = {row["decision_id"] for row in rows}
-    # A reward belongs to its decision's key, which is how an id begins: it may have come with
-    # the id of an answer that is kept beside the first one.
-    rewarded = Counter(key_of(row["decision_id"]) for row in rows for _ in row["rewards"])
     acknowledged = Counter(
         key for key, _ in {(key_of(r.decision_id), r.event_id) for r in load.rewarded}
     )
-    missing = sum(max(0, n - rewarded[key]) for key, n in acknowledged.items())
-    return len({d.decision_id for d in load.decided} - ids), missing
+    lost = sum((acknowledged - _rewards_by_key(rows)).values())
+    return len({d.decision_id for d in load.decided} - ids), lost
 
 
-def twice_of(rows: Sequence[dict[str, Any]]) -> int:
-    """Count sends that are counted more than once, and conversions beyond those reported."""
+def twice_of(load: Load, rows: Sequence[dict[str, Any]]) -> int:
+    """Count sends that are counted more than once, and rewards beyond those that were sent."""
     counted = Counter((row["unit"], row["occasion"]) for row in rows if row["counted"])
-    return sum(n - 1 for n in counted.values())
+    sent = Counter(key_of(decision_id) for decision_id, _ in load.sent)
+    beyond = _rewards_by_key(rows) - sent
+    return sum(n - 1 for n in counted.values()) + sum(beyond.values())
+
+
+def _rewards_by_key(rows: Sequence[dict[str, Any]]) -> Counter[str]:
+    # A reward belongs to its decision's key, which is how an id begins: it may have come with
+    # the id of an answer that is kept beside the first one.
+    return Counter(key_of(row["decision_id"]) for row in rows for _ in row["rewards"])
 
 
 def key_of(decision_id: str) -> str:
@@ -141,7 +148,7 @@ def _differences(stack: Stack, experiment: str, rows: Sequence[dict[str, Any]]) 
     found = _get(stack, f"/experiments/{experiment}/report")["variants"]
     pulls, rewards = sum(v["pulls"] for v in found), sum(v["rewards"] for v in found)
     pairs = {"pulls": (pulls, len(counted)), "conversions": (rewards, converted)}
-    with stack.redis.client() as client:
+    with stack.redis_client() as client:
         number, head = _head(stack, experiment)
         version = client.hget(f"pb:a:{{{number}}}", "version")
     told = _get(stack, f"/experiments/{experiment}/allocation")["version"]
