@@ -93,7 +93,7 @@ def parse(window: bytes, start: int, seed: int, count: int) -> Parsed:
             break
         try:
             records.append(_decode(window[position + FRAME_HEAD_BYTES : end]))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             unreadable.append((position, end))
         position = end
     return Parsed(records, unreadable, position)
