@@ -3,121 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from service.api.protocol import (
-    IDLE_SECONDS_AT_END,
     KEEP_ALIVE_SECONDS,
     LINGER_SECONDS,
-    Protocol,
 )
 from service.domain.limits import HEADERS_BYTES_MAX, HEADERS_MAX, URL_BYTES_MAX
 from service.domain.limits import RECEIVE_SECONDS_MAX as SECONDS_MAX
+from tests.connection_rig import GET, POST, Rig, listening, until
 
 SECRET = b"sEcReT"
-GET = b"GET /%s HTTP/1.1\r\nHost: test\r\n\r\n"
-POST = b"POST /%s HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\n"
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not is_so():  # noqa: ASYNC110  uvicorn sets no event.
-            await asyncio.sleep(0)
-
-
-@dataclass
-class Echo:
-    """An application that answers the body it was sent; `/wait` answers when it may go on."""
-
-    may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
-    gone: int = 0
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
-        """Answer one request."""
-        if scope["path"] == "/early":
-            await self._answer(send, b"early")
-            return
-        if scope["path"] == "/wait":
-            await self.may_go_on.wait()
-        body = b""
-        message: dict[str, Any] = {"more_body": True}
-        while message.get("more_body"):
-            message = await receive()
-            body += message.get("body", b"")
-        if message["type"] == "http.disconnect":
-            self.gone += 1
-            return
-        await self._answer(send, body or b"nothing")
-
-    async def _answer(self, send: Any, body: bytes) -> None:  # noqa: ANN401
-        headers = [(b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
-@dataclass
-class Rig:
-    """A listening server whose seconds are counted by hand."""
-
-    app: Echo = field(default_factory=Echo)
-    state: ServerState = field(default_factory=ServerState)
-    refused: list[int] = field(default_factory=list)
-    port: int = 0
-    writers: list[asyncio.StreamWriter] = field(default_factory=list)
-
-    def protocol(self) -> Protocol:
-        """Return the protocol of a new connection."""
-        config = Config(self.app, lifespan="off", log_config=None, ws="none")
-        return Protocol(config, self.state, {}, refused=self.refused.append)
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a connection that the server has noticed."""
-        known = len(self.state.connections)
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        self.writers.append(writer)
-        await until(lambda: len(self.state.connections) > known)
-        return reader, writer
-
-    async def answer(self, *pieces: bytes, seconds: int = 0) -> bytes:
-        """Send pieces, let seconds pass, and return all until the server closes."""
-        reader, writer = await self.connect()
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0.01)
-        self.pass_time(seconds)
-        async with asyncio.timeout(5):
-            return await reader.read()
-
-    def pass_time(self, seconds: int) -> None:
-        """Tick the connections as the server does."""
-        for _ in range(seconds):
-            for connection in tuple(self.state.connections):
-                assert isinstance(connection, Protocol)
-                connection.tick()
 
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    rig = Rig()
-    listener = socket.create_server(("127.0.0.1", 0))
-    rig.port = listener.getsockname()[1]
-    server = await asyncio.get_running_loop().create_server(rig.protocol, sock=listener)
-    yield rig
-    server.close()
-    for writer in rig.writers:
-        writer.close()
-    for connection in tuple(rig.state.connections):
-        connection.transport.close()
-    await until(lambda: not rig.state.connections)
+    async with listening() as rig:
+        yield rig
 
 
 def is_problem(answer: bytes, status: int) -> bytes:
@@ -291,66 +196,6 @@ async def test_an_upgrade_is_answered_as_if_it_were_not_wished(rig: Rig) -> None
 
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close" in answer
-
-
-def end(rig: Rig) -> None:
-    for connection in tuple(rig.state.connections):
-        connection.shutdown()
-
-
-async def answer_of(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
-        return await reader.read()
-
-
-async def test_at_the_end_an_idle_client_gets_one_more_answer_that_says_so(rig: Rig) -> None:
-    reader, writer = await rig.connect()
-    writer.write(GET % b"")
-    await reader.readuntil(b"nothing")
-    end(rig)
-    await asyncio.sleep(0.05)
-    writer.write(GET % b"")
-    answer = await answer_of(reader)
-
-    assert answer.endswith(b"nothing")
-    assert b"connection: close" in answer
-
-
-async def test_at_the_end_a_client_that_stays_idle_is_closed(rig: Rig) -> None:
-    reader, _ = await rig.connect()
-    end(rig)
-
-    assert await answer_of(reader) == b""
-
-
-@pytest.mark.parametrize("split", [1, 20, len(POST % b"") + 2])
-async def test_at_the_end_a_request_half_received_is_waited_for(rig: Rig, split: int) -> None:
-    reader, writer = await rig.connect()
-    writer.write(GET % b"")
-    await reader.readuntil(b"nothing")
-    request = POST % b"" + b"body"
-    writer.write(request[:split])
-    await asyncio.sleep(0.05)
-    end(rig)
-    await asyncio.sleep(IDLE_SECONDS_AT_END + 0.1)
-    writer.write(request[split:])
-    answer = await answer_of(reader)
-
-    assert answer.endswith(b"body")
-    assert b"connection: close" in answer
-
-
-async def test_at_the_end_all_requests_that_were_read_are_answered(rig: Rig) -> None:
-    reader, writer = await rig.connect()
-    writer.write(GET % b"wait" + GET % b"" + POST % b"" + b"last")
-    await asyncio.sleep(0.05)
-    end(rig)
-    rig.app.may_go_on.set()
-    answer = await answer_of(reader)
-
-    assert answer.count(b"HTTP/1.1 200") == 3
-    assert answer.endswith(b"last")
-    assert answer.count(b"connection: close") == 1
 
 
 async def test_a_refused_connection_does_not_hold_up_the_end(rig: Rig) -> None:
