@@ -22,6 +22,7 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+        self.key = ""
 
     def is_ready(self) -> bool:
         """Say whether the service says that it is ready."""
@@ -35,6 +36,8 @@ class Client:
     def request(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """Return the body of a successful answer."""
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
         self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
         answer = response.read()
@@ -71,6 +74,19 @@ class Client:
                 raise RefusedError(f"{pulls} pulls were not in the ledger in {seconds_max} s")
             time.sleep(POLL_SECONDS)
         return time.perf_counter() - started
+
+    def wait_until_closed(self, seconds_max: float = 10.0) -> None:
+        """Wait until nobody is let in without a key any more."""
+        key, self.key = self.key, ""
+        deadline = time.perf_counter() + seconds_max
+        try:
+            while True:
+                self.request("GET", "/experiments")
+                if time.perf_counter() > deadline:
+                    raise TimeoutError("the service stayed open")
+                time.sleep(POLL_SECONDS)
+        except RefusedError:
+            self.key = key
 
     def drained(self) -> int:
         """Return how many records the worker has committed to the ledger since its start."""

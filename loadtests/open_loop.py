@@ -20,10 +20,24 @@ DRAIN_SECONDS_MAX = 5.0
 RECEIVE_BYTES = 65_536
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"content-length: "
+STATUS = slice(9, 12)  # Of an answer's first line.
+OK = 200
 
 
 class OpenLoopError(RuntimeError):
     """The load did not go as planned, so its figures mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """When a request was meant to leave, how long its answer took from then on, and which it was.
+
+    Times are in seconds, the first from the start of the load.
+    """
+
+    meant_at: float
+    latency: float
+    status: int
 
 
 @dataclass(slots=True)
@@ -39,13 +53,25 @@ class _Run:
     connections: dict[int, _Connection]
     idle: deque[_Connection]
     waiting: deque[tuple[float, bytes]] = field(default_factory=deque)
-    latencies: list[float] = field(default_factory=list)
+    answers: list[Answered] = field(default_factory=list)
+    started: float = 0.0
 
 
 def open_loop(
     port: int, rate: float, seconds: float, request: Callable[[int], bytes]
 ) -> list[float]:
     """Send `request(0)`, `request(1)`, .. at a constant rate; return the latencies in seconds."""
+    answers = answered_loop(port, rate, seconds, request)
+    refused = next((answer for answer in answers if answer.status != OK), None)
+    if refused is not None:
+        raise OpenLoopError(f"refused with {refused.status}")
+    return [answer.latency for answer in answers]
+
+
+def answered_loop(
+    port: int, rate: float, seconds: float, request: Callable[[int], bytes]
+) -> list[Answered]:
+    """Do the same where refusals are expected; return all answers."""
     connections = [_connect(port) for _ in range(CONNECTIONS)]
     with select.epoll() as poller:
         for connection in connections:
@@ -57,7 +83,7 @@ def open_loop(
         finally:
             for connection in connections:
                 connection.socket.close()
-    return run.latencies
+    return run.answers
 
 
 def http_request(path: str, body: bytes) -> bytes:
@@ -80,7 +106,7 @@ def _connect(port: int) -> _Connection:
 
 
 def _send_all(run: _Run, rate: float, count: int, request: Callable[[int], bytes]) -> None:
-    started = perf_counter()
+    started = run.started = perf_counter()
     for number in range(count):
         meant_at = started + number / rate
         while (remaining := meant_at - perf_counter()) > 0:
@@ -89,9 +115,9 @@ def _send_all(run: _Run, rate: float, count: int, request: Callable[[int], bytes
         _send_waiting(run)
         _receive(run, 0)
     deadline = perf_counter() + DRAIN_SECONDS_MAX
-    while len(run.latencies) < count:
+    while len(run.answers) < count:
         if perf_counter() > deadline:
-            raise OpenLoopError(f"{count - len(run.latencies)} requests were not answered")
+            raise OpenLoopError(f"{count - len(run.answers)} requests were not answered")
         _receive(run, 0.01)
 
 
@@ -111,10 +137,16 @@ def _receive(run: _Run, seconds: float) -> None:
         connection = run.connections[number]
         connection.received += connection.socket.recv(RECEIVE_BYTES)
         if _is_whole(connection.received):
-            run.latencies.append(perf_counter() - connection.meant_at)
+            run.answers.append(_answered(run, connection))
             connection.received = b""
             run.idle.append(connection)
     _send_waiting(run)
+
+
+def _answered(run: _Run, connection: _Connection) -> Answered:
+    status = int(connection.received[STATUS])
+    meant_at = connection.meant_at
+    return Answered(meant_at - run.started, perf_counter() - meant_at, status)
 
 
 def _is_whole(answer: bytes) -> bool:
@@ -123,7 +155,5 @@ def _is_whole(answer: bytes) -> bool:
         if not answer:
             raise OpenLoopError("the server closed a connection")
         return False
-    if not head.startswith(b"HTTP/1.1 200"):
-        raise OpenLoopError(f"refused: {answer[:300]!r}")
     length = head.lower().partition(LENGTH)[2].partition(b"\r\n")[0]
     return len(body) >= int(length)

@@ -43,9 +43,11 @@ def is_installed() -> bool:
     return shutil.which("wrk") is not None
 
 
-def choose_load(url: str, tag: str, seconds: int, prefix: str, experiments: int = 1) -> Trial:
+def choose_load(
+    url: str, tag: str, seconds: int, prefix: str, *, experiments: int = 1, key: str = ""
+) -> Trial:
     """Send choices, each of a new unit with an occasion, as fast as they are answered."""
-    return _wrk(url, "choose.lua", seconds, [prefix, str(experiments), tag])
+    return _wrk(url, "choose.lua", seconds, [prefix, str(experiments), tag, key])
 
 
 def reward_load(url: str, tokens: Path, seconds: int) -> Trial:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from loadtests.bench.batch import measure_batch
 from loadtests.bench.choose import measure_choose
 from loadtests.bench.figures import Figure
+from loadtests.bench.keys import measure_keys
 from loadtests.bench.machine import machine, versions
 from loadtests.bench.memory import measure_memory
+from loadtests.bench.overload import measure_overload
 from loadtests.bench.report import PAGE, RESULTS, ROOT, facts, page, save, table
 from loadtests.bench.rewards import measure_rewards
 from loadtests.bench.run import Run
@@ -27,6 +29,8 @@ SECTIONS: dict[str, Callable[[Run], list[Figure]]] = {
     "batch": measure_batch,
     "memory": measure_memory,
     "scaling": measure_scaling,
+    "keys": measure_keys,
+    "overload": measure_overload,
 }
 EXIT_MISS = 1
 EXIT_UNABLE = 2

@@ -27,7 +27,9 @@ class DrainedTrials:
     def __call__(self, tag: str) -> Trial:
         """Return the load's trial; the wait is not part of it."""
         before = self._service.client.drained()
-        trial = choose_load(self._service.url, tag, self._seconds, self._prefix, self._experiments)
+        trial = choose_load(
+            self._service.url, tag, self._seconds, self._prefix, experiments=self._experiments
+        )
         self._service.client.wait_for_drained(before + trial.requests, LEDGER_LAG_SECONDS_MAX)
         return trial
 

@@ -1,5 +1,5 @@
 -- Sends POST /choose, each with a new unit and an occasion, over EXPERIMENTS experiments in turn.
--- Arguments: host, prefix of the experiments, how many, tag of this run.
+-- Arguments: host, prefix of the experiments, how many, tag of this run, API key or nothing.
 -- wrk looks for done before it passes any argument.
 done = dofile(debug.getinfo(1, "S").source:match("@(.*/)") .. "summary.lua")
 local prefix, experiments, tag, head, asked
@@ -9,8 +9,9 @@ function init(args)
   asked = 0
   -- Every body has the same length, so that the head is made once.
   local body = make_body(0)
+  local key = args[5] and #args[5] > 0 and "\r\nAuthorization: Bearer " .. args[5] or ""
   head = "POST /choose HTTP/1.1\r\nHost: " .. args[1] ..
-    "\r\nContent-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n"
+    key .. "\r\nContent-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n"
 end
 
 function make_body(number)

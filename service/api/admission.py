@@ -12,7 +12,6 @@ TICK_SECONDS = 0.02  # How often the lag of the event loop is looked at.
 # A cut answers one look; the next one waits until the loop has worked off what was let in before.
 CUT = 0.75
 GROWTH = 1.05
-UNITS_PER_PLACE = 25  # A call for 200 units weighs as much as 8 single ones.
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 1, 3  # Apart, so that they do not come back together.
 
 
@@ -80,11 +79,12 @@ class Admission:
     def __init__(self, sheds: Sheds) -> None:
         self._sheds = sheds
         # Reports give way first: they can be asked for again. An e-mail template waits 2 s for
-        # a choice, so a tenth of a second of lag is still in time.
+        # a choice, so a tenth of a second of lag is still in time. What the floors let in takes
+        # some 30 ms: the least that keeps the processor busy, and what a stall may cut down to.
         self._limits = {
-            Priority.REWARD: Limit(floor=64, ceiling=8_192, lag_seconds_max=0.150),
-            Priority.CHOOSE: Limit(floor=16, ceiling=4_096, lag_seconds_max=0.100),
-            Priority.REPORT: Limit(floor=1, ceiling=16, lag_seconds_max=0.050),
+            Priority.REWARD: Limit(floor=128, ceiling=8_192, lag_seconds_max=0.150),
+            Priority.CHOOSE: Limit(floor=128, ceiling=4_096, lag_seconds_max=0.100),
+            Priority.REPORT: Limit(floor=2, ceiling=16, lag_seconds_max=0.050),
         }
         self._expected_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
