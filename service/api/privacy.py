@@ -10,8 +10,8 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from service.api.dependencies import ActorDep, Services, TenantDep, services_of
 from service.api.schemas import Moment, Schema, problems
-from service.domain.erasure import ERASURE_ID_PATTERN, Erasure
-from service.domain.limits import UNIT_LENGTH_MAX
+from service.domain.erasure import Erasure
+from service.domain.limits import ID_PATTERN, UNIT_LENGTH_MAX
 from service.privacy import Erasures
 from service.reporting.formats import rfc3339
 
@@ -21,8 +21,13 @@ router = APIRouter(tags=["privacy"])
 
 
 def _storable(unit: str) -> str:
+    """Refuse what no unit of a decision can be, as no database takes it."""
     if "\0" in unit:
         raise ValueError("must not hold a NUL character")
+    try:
+        unit.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode") from None
     return unit
 
 
@@ -88,7 +93,7 @@ def _erasures_of(services: Annotated[Services, Depends(services_of)]) -> Erasure
 
 ErasuresDep = Annotated[Erasures, Depends(_erasures_of)]
 ErasureId = Annotated[
-    str, Path(pattern=ERASURE_ID_PATTERN, description="The request's id.", examples=[_ID])
+    str, Path(pattern=ID_PATTERN, description="The request's id.", examples=[_ID])
 ]
 
 

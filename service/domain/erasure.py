@@ -7,7 +7,6 @@ from msgspec import Struct
 from service.domain.clock import MINUTE_MS
 from service.domain.decision import Decision
 
-ERASURE_ID_PATTERN = "^[0-9a-f]{32}$"
 # So far may the clocks of two machines be apart; what is decided later is a new relationship.
 CLOCKS_DIFFER_MS = MINUTE_MS
 

@@ -76,6 +76,13 @@ async def test_a_body_that_names_no_unit_is_refused_and_not_echoed(
     assert "uuuu" not in answer.text
 
 
+async def test_a_unit_that_is_not_unicode_is_refused(client: httpx.AsyncClient) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await client.post("/erasures", content=rb'{"unit": "\ud800"}', headers=headers)
+
+    assert answer.status_code == 422
+
+
 async def test_exports_show_wiped_rows_with_an_empty_unit(
     house: House, client: httpx.AsyncClient
 ) -> None:
