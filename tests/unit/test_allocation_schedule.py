@@ -93,3 +93,17 @@ async def test_one_tick_of_many_experiments_is_bounded_and_none_is_forgotten(rig
         await schedule.tick()
 
     assert all([await rig.head_version(experiment) == 1 for experiment in made])
+
+
+async def test_evidence_from_between_a_restore_and_the_first_tick_is_allocated(rig: Rig) -> None:
+    experiment = await rig.create()
+    schedule = rig.schedule()
+    await schedule.refresh(experiment.number)
+    rig.clock.at_ms += ALLOCATION_INTERVAL_MS
+    await rig.send(experiment, 1, pulls=50, rewards=40)
+
+    await schedule.tick()
+
+    published = await rig.published.fetch(experiment.number)
+    assert published is not None
+    assert published.evidence.pulls == (0.0, 50.0, 0.0, 0.0)
