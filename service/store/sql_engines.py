@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import Any, TypeAlias, cast
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from psycopg.errors import ReadOnlySqlTransaction
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 # SQLite's own busy handler backs off to 100 ms and starves behind a busy drain; we ask often.
@@ -97,8 +98,18 @@ def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tupl
             "application_name": "promobandit",
         },
     )
+    event.listen(writer, "handle_error", _leave_if_demoted)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return writer, reader
+
+
+def _leave_if_demoted(context: ExceptionContext) -> None:
+    """Give up connections to a server that takes no writes any more.
+
+    It was demoted in a failover, and who asks anew is led to the one that was promoted.
+    """
+    if isinstance(context.original_exception, ReadOnlySqlTransaction):
+        context.is_disconnect = True
 
 
 def allow_seconds(connection: Connection, seconds: float) -> None:
@@ -127,7 +138,7 @@ def pipelined(connection: Connection, *statements: Statement) -> list[list[tuple
                 cursors[-1].execute(statement.encode(), parameters)
         return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
     except psycopg.Error as error:
-        if line.closed:
+        if line.closed or isinstance(error, ReadOnlySqlTransaction):
             connection.invalidate(error)
             raise DBAPIError(None, None, error, connection_invalidated=True) from error
         raise
