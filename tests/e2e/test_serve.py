@@ -191,7 +191,7 @@ def test_nobody_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 
 
 def test_without_keys_it_says_that_it_is_open_to_this_machine(service: RunningService) -> None:
-    assert log_of(service).count("open_to_everyone_on_this_machine") == 1
+    assert "open_to_everyone_on_this_machine" in log_of(service)
 
 
 def test_other_machines_are_let_in_by_key_only_and_never_without(tmp_path: Path) -> None:
