@@ -14,16 +14,28 @@ from service.domain.decision import Decision
 from service.domain.erasure import Erasure
 from service.errors import ErasureNotFoundError
 from service.store.records import LedgerRow, OutboxPosition
-from tests.sql_stores import BACKENDS, START_MS, Stores, decision, opened_backend, reward, url_of
+from tests.sql_stores import (
+    BACKENDS,
+    START_MS,
+    Stores,
+    decision,
+    memory_stores,
+    opened,
+    reward,
+    sql_stores,
+    url_of,
+)
 
 LATER_MS = START_MS + 1_000 * HOUR_MS
 
 
 @pytest.fixture(params=BACKENDS)
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = None if request.param == "memory" else url_of(request.param, request, tmp_path)
-    async with opened_backend(url) as backend:
-        yield backend.stores
+    if request.param == "memory":
+        yield memory_stores()
+        return
+    async with opened(url_of(request.param, request, tmp_path)) as database:
+        yield sql_stores(database)
 
 
 def erasure(number: int = 1, *, unit: int = 1, tenant: int = 1) -> Erasure:

@@ -10,14 +10,26 @@ from msgspec.structs import replace
 
 from service.domain.clock import HOUR_MS
 from service.store.privacy_ports import Expired
-from tests.sql_stores import BACKENDS, START_MS, Stores, decision, opened_backend, reward, url_of
+from tests.sql_stores import (
+    BACKENDS,
+    START_MS,
+    Stores,
+    decision,
+    memory_stores,
+    opened,
+    reward,
+    sql_stores,
+    url_of,
+)
 
 
 @pytest.fixture(params=BACKENDS)
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
-    url = None if request.param == "memory" else url_of(request.param, request, tmp_path)
-    async with opened_backend(url) as backend:
-        yield backend.stores
+    if request.param == "memory":
+        yield memory_stores()
+        return
+    async with opened(url_of(request.param, request, tmp_path)) as database:
+        yield sql_stores(database)
 
 
 async def units(stores: Stores) -> list[str]:
