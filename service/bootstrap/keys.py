@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from service.access import Keyring
+from service.bootstrap.lost_keys import put_back
 from service.domain.clock import MINUTE_MS, Clock
 from service.domain.token import KEY_IDS_MAX, SECRET_BYTES, Claim, SigningKey, TokenCodec
 from service.errors import LedgerUnavailableError, StateConflictError
@@ -56,7 +57,7 @@ class Keys:
     async def reload(self) -> None:
         """Take the keys that stand in SQL now."""
         try:
-            keys = await self._store.keys()
+            keys = await put_back(self._store, await self._store.keys(), self.held)
         except LedgerUnavailableError:
             if self._codec is not None:  # It signs as before: others may not know a newer key.
                 self._hold(self.held, self._codec.signing_id, is_current=False)
