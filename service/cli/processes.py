@@ -40,7 +40,12 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         changes["REDIS_URL"] = server.url
     address = _Address(options.host, listener.getsockname()[1])
     supervised = supervisor.Supervisor(
-        groups=groups_of(listener.fileno(), options.workers, is_exposed=is_exposed),
+        groups=groups_of(
+            listener.fileno(),
+            options.workers,
+            is_exposed=is_exposed,
+            drain_seconds=settings.drain_seconds,
+        ),
         environment=child_environment(changes),
         server=server,
         is_ready=address.is_ready,
@@ -50,15 +55,18 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     return asyncio.run(supervised.run())
 
 
-def groups_of(descriptor: int, workers: int, *, is_exposed: bool) -> list[list[supervisor.Child]]:
+def groups_of(
+    descriptor: int, workers: int, *, is_exposed: bool, drain_seconds: float = 0.0
+) -> list[list[supervisor.Child]]:
     """Return the groups in the order of their end: no choice may come after the drain."""
     exposed = ("--exposed",) if is_exposed else ()
     api = [
         supervisor.Child(
             name=f"api-{number}",
             arguments=("api", "--fd", str(descriptor), "--migrate", *exposed),
-            stop_seconds=API_STOP_SECONDS,
+            stop_seconds=API_STOP_SECONDS + drain_seconds,
             descriptors=(descriptor,),
+            hands_over=True,
         )
         for number in range(1, workers + 1)
     ]

@@ -19,12 +19,12 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service.metrics.buffers import Buffered, Distribution
 from service.metrics.circuits import CircuitMetrics
 from service.metrics.overload import OverloadMetrics
 from service.metrics.privacy import PrivacyMetrics
+from service.metrics.shared import render_shared
 
 # Edges at the promises: 10 ms and 100 ms of the SLA, 2 s an e-mail template waits.
 SECONDS_EDGES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -273,11 +273,9 @@ class Metrics:
 
         It may run on any thread; `flush`, which comes first, belongs to the event loop's.
         """
-        registry = self.registry
         if self._multiprocess_dir is not None:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, str(self._multiprocess_dir))  # type: ignore[no-untyped-call]
-        return generate_latest(registry), CONTENT_TYPE_LATEST
+            return render_shared(self._multiprocess_dir), CONTENT_TYPE_LATEST
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
     def _tally(self, counter: Counter, labels: tuple[str | int, ...], count: int) -> None:
         tally = self._tallies.get(counter)
@@ -292,8 +290,3 @@ class Metrics:
             self._experiments.add(experiment)
             return experiment
         return OTHER_EXPERIMENTS
-
-
-def forget_process(multiprocess_dir: Path, pid: int) -> None:
-    """Drop the gauges of a process that ended; what it counted stays in the sums."""
-    mark_process_dead(pid, str(multiprocess_dir))  # type: ignore[no-untyped-call]
