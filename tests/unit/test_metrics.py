@@ -41,6 +41,7 @@ def touched() -> Metrics:
     metrics.allocation_failed()
     metrics.in_force("spring", 3, 5_000, {"a": 0.25, "b": 0.75})
     metrics.circuits.watch("redis-replays")(True)
+    metrics.overload.in_flight("choose", 1, 2)
     metrics.privacy.erasures_pending(1)
     metrics.privacy.rows_wiped("erasure", 2)
     metrics.flush()
