@@ -139,12 +139,16 @@ class Recorder:
         What another transaction recorded is kept as if SQL had not: this process cannot tell
         whether whoever did so has lived to keep it.
         """
-        new: list[Reward] = []
-        known: list[Reward] = []
-        for reward, status in zip(rewards, statuses, strict=True):
-            (known if status is RewardStatus.duplicate else new).append(reward)
+        new = len(rewards)
+        if RewardStatus.duplicate in statuses:
+            pairs = sorted(  # The order within both kinds stays.
+                zip(statuses, rewards, strict=True),
+                key=lambda pair: pair[0] is RewardStatus.duplicate,
+            )
+            rewards = [reward for _, reward in pairs]
+            new -= sum(status is RewardStatus.duplicate for status in statuses)
         try:
-            self._outbox.append([*new, *known], committed=len(new))
+            self._outbox.append(rewards, committed=new)
         except OutboxUnavailableError:  # They are in the ledger, which is what was promised.
             self._metrics.outbox_failed("reward")
 
