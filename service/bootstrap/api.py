@@ -42,6 +42,7 @@ SALT_BYTES = 16
 FLUSH_SECONDS = 0.5
 KEYS_SECONDS = MINUTE_MS / SECOND_MS
 ACCESS_SECONDS = 1.0  # How long a revoked key may still open something.
+LAST_USE_SECONDS_MAX = 1.0  # When a key was used last is worth no more of a stop's time.
 # At the start Redis and SQL are asked at once; without them the loops go on asking.
 START_SECONDS_MAX = 3.0
 
@@ -76,9 +77,10 @@ class ApiProcess:
         self._stop.set()
         await asyncio.gather(*self._tasks)
         self.metrics.flush()
-        with suppress(UnavailableError):
-            await self.keys.keyring.flush_used()
         self.outbox.close()
+        with suppress(UnavailableError, TimeoutError):
+            async with asyncio.timeout(LAST_USE_SECONDS_MAX):
+                await self.keys.keyring.flush_used()
         await self.redis.close()
         await self.sql.database.dispose()
 
