@@ -33,6 +33,7 @@ def sentinel_address(url: str) -> SentinelAddress | None:
     """
     scheme = url.partition("://")[0].lower()
     if scheme in SERVER_SCHEMES and "://" in url:
+        _check_server(url)
         return None
     if scheme not in SENTINEL_SCHEMES:
         raise ValueError(f"REDIS_URL must start with redis://, rediss:// or unix://, or be {_FORM}")
@@ -41,6 +42,15 @@ def sentinel_address(url: str) -> SentinelAddress | None:
     except ValueError:
         # Not the cause either: what it quotes may be the password.
         raise ValueError(f"REDIS_URL is not a Sentinel address: write {_FORM}") from None
+
+
+def _check_server(url: str) -> None:
+    try:
+        urlsplit(url).port  # noqa: B018  Reading it is what raises.
+    except ValueError:
+        raise ValueError(
+            "REDIS_URL is not an address: in a password, write / as %2F, # as %23, ? as %3F"
+        ) from None
 
 
 def _parsed(parts: SplitResult) -> SentinelAddress:

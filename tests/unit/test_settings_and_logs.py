@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import structlog
 
 from service import logs
+from service.errors import OverloadedError
 from service.settings import Settings
 
 
@@ -63,6 +66,69 @@ def test_a_log_line_is_json_and_its_traceback_shows_no_variables(
 
     ours, theirs = map(json.loads, capsys.readouterr().err.splitlines())
     assert (ours["event"], ours["count"], ours["process"]) == ("it_failed", 3, "test")
-    assert "ValueError: no" in ours["exception"]
+    assert ours["exception"].endswith("builtins.ValueError")
     assert "hush" not in json.dumps(ours)
     assert (theirs["event"], theirs["level"]) == ("from a library", "warning")
+
+
+def test_a_traceback_has_the_words_of_harmless_errors_only() -> None:
+    try:
+        try:
+            try:
+                raise FileNotFoundError(2, "No such file", "a/b")
+            except OSError as error:
+                raise KeyError("hush") from error
+        except KeyError:
+            raise ExceptionGroup("hush", [OverloadedError("come back"), ValueError("hush")])  # noqa: B904
+    except ExceptionGroup as group:
+        told = logs.traceback_of((type(group), group, group.__traceback__))
+
+    assert [line for line in told.splitlines() if not line.startswith(" ")] == [
+        "builtins.FileNotFoundError: [Errno 2] No such file: 'a/b'",
+        "from which came",
+        "builtins.KeyError",
+        "from which came",
+        "builtins.ExceptionGroup",
+        "in which there is",
+        "service.errors.OverloadedError: come back",
+        "in which there is",
+        "builtins.ValueError",
+    ]
+
+
+def test_what_asyncio_tells_of_a_task_has_no_words_of_its_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def fail() -> None:
+        raise KeyError("".join(("hu", "sh")))
+
+    async def forget() -> None:
+        task = asyncio.create_task(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+
+    logs.configure("test", pretty=False)
+    asyncio.run(forget())
+    logging.getLogger().handlers.clear()
+    structlog.reset_defaults()
+
+    (line,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert line["event"] == "Task exception was never retrieved"
+    assert "hush" not in json.dumps(line)
+
+
+@pytest.mark.parametrize("pretty", [True, False])
+def test_a_failure_is_told_in_both_formats(
+    capsys: pytest.CaptureFixture[str], *, pretty: bool
+) -> None:
+    logs.configure("test", pretty=pretty)
+    try:
+        raise OverloadedError("come back")  # noqa: TRY301
+    except OverloadedError:
+        logs.logger("here").exception("it_failed")
+    logging.getLogger().handlers.clear()
+    structlog.reset_defaults()
+
+    assert "service.errors.OverloadedError: come back" in capsys.readouterr().err
