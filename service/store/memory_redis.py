@@ -127,11 +127,14 @@ class MemoryAllocations:
         self._check()
         return self._epoch if self._is_marked_here else ""
 
-    async def begin_epoch(self, epoch: str) -> None:
-        """Mark the memory, on the server of now."""
+    async def begin_epoch(self, epoch: str, after: str | None = None) -> bool:
+        """Mark the memory, on the server of now; False when `after` is given and not its mark."""
+        if after is not None and await self.epoch() != after:
+            return False
         self._check()
         self._epoch = epoch
         self._is_marked_here = True
+        return True
 
     def _check(self) -> None:
         if self.is_down:

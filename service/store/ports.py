@@ -241,8 +241,8 @@ class PublishedAllocations(Protocol):
         """
         ...
 
-    async def begin_epoch(self, epoch: str) -> None:
-        """Mark the memory, on the server of now."""
+    async def begin_epoch(self, epoch: str, after: str | None = None) -> bool:
+        """Mark the memory, on the server of now; False when `after` is given and not its mark."""
         ...
 
 

@@ -96,9 +96,11 @@ class RedisAllocations:
         mark: bytes = await self._redis.run(self._marked, [_EPOCH, _SERVER])
         return mark.decode()
 
-    async def begin_epoch(self, epoch: str) -> None:
-        """Mark the memory, and note which server it is of."""
-        await self._redis.run(self._marked, [_EPOCH, _SERVER], epoch.encode())
+    async def begin_epoch(self, epoch: str, after: str | None = None) -> bool:
+        """Mark the memory, on the server of now; False when `after` is given and not its mark."""
+        given = [epoch.encode()] if after is None else [epoch.encode(), after.encode()]
+        begun: bytes = await self._redis.run(self._marked, [_EPOCH, _SERVER], *given)
+        return begun == given[0]
 
 
 def _allocation(experiment: int) -> bytes:

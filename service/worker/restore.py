@@ -15,7 +15,6 @@ from service.store.ports import ReplayMemory
 from service.store.records import Cursor
 
 REPLAYS_REACH_MS = 48 * HOUR_MS  # Two generations: what the memory looks up at most.
-PAGE = 5_000  # Decisions of one query.
 BATCH_MAX = 500  # Decisions of one script call.
 # Answers from before the loss may have waited in the outbox while the first pass ran.
 SECOND_PASS_MS = 2 * MINUTE_MS
@@ -29,6 +28,8 @@ class Restore:
     The mark is one server's: a replica that was promoted, or a server that started again with
     what it had on disk, may lack the last writes, which the mark it inherited says nothing of.
     """
+
+    page = 5_000  # Decisions of one query.
 
     def __init__(
         self,
@@ -63,30 +64,31 @@ class Restore:
         mark = RESTORING_MARK + epoch
         started_ms = self._clock.now_ms()
         _log.info("restore_started")
-        # The mark goes when Redis loses its memory once more meanwhile: then we begin again.
+        # The mark goes when Redis loses its memory once more meanwhile: then we begin again. It
+        # is another's when a worker that lost its lease under way goes on: the newer one wins.
         await published.begin_epoch(mark)
         for number in await self._stores.allocations.heads():
             await self._republish(number)
-        count = await self._replay(started_ms - REPLAYS_REACH_MS)
-        await self._replay(started_ms - SECOND_PASS_MS)
-        if await published.epoch() != mark:
-            _log.warning("restore_overtaken_by_another_loss")
+        count = await self._replay(started_ms - REPLAYS_REACH_MS, mark)
+        await self._replay(started_ms - SECOND_PASS_MS, mark)
+        if not await published.begin_epoch(epoch, after=mark):
+            _log.warning("restore_overtaken")
             return
-        await published.begin_epoch(epoch)
         self._metrics.restored(count)
         took_ms = self._clock.now_ms() - started_ms
         _log.info("restore_finished", decisions=count, milliseconds=took_ms)
 
-    async def _replay(self, since_ms: int) -> int:
-        """Write decisions back, the newest first; return how many."""
+    async def _replay(self, since_ms: int, mark: str) -> int:
+        """Write decisions back, the newest first, while the mark stands; return how many."""
         count = 0
         before: Cursor | None = None
-        while True:
-            page, before = await self._stores.ledger.recent_decisions(since_ms, before, PAGE)
+        while await self._stores.published.epoch() == mark:
+            page, before = await self._stores.ledger.recent_decisions(since_ms, before, self.page)
             await self._write(page)
             count += len(page)
             if before is None:
-                return count
+                break
+        return count
 
     async def _write(self, page: list[Decision]) -> None:
         for start in range(0, len(page), BATCH_MAX):
