@@ -150,7 +150,7 @@ class House:
             ledger=self.ledger,
         )
         self.tables = ServingTables(stores, self.clock, self.metrics)
-        self.allocator = Allocator(stores, self.clock, self.metrics)
+        self.allocator = Allocator(stores, self.clock, self.metrics, self.tables.version)
         self.keyring = an_open_keyring(self.clock)
         self.services = self._services()
 
@@ -225,7 +225,7 @@ class House:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         transport = httpx.ASGITransport(app=self.app)
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://test", headers=headers
+            transport=transport, base_url="http://localhost", headers=headers
         ) as client:
             yield client
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 from service.allocations.publisher import AllocationStores
 from service.domain.allocation import Publication
 from service.domain.clock import Clock
-from service.errors import ExperimentNotFoundError, RedisUnavailableError, StateConflictError
+from service.errors import (
+    ExperimentNotFoundError,
+    RedisUnavailableError,
+    ServiceError,
+    StateConflictError,
+)
 from service.logs import logger
 from service.metrics import Metrics
 
@@ -30,18 +35,25 @@ class Adoption:
     async def adopt_above(self, number: int, version: int) -> bool:
         """Put back what is published of an experiment above a version; return whether it was.
 
-        A Redis that is away, or that has another experiment of this number, gives nothing.
+        A Redis that is away gives nothing. Raises `StateConflictError` when the experiment's number
+        or id belongs to another one in SQL by now: then nobody may go on under that number.
         """
         try:
             publication = await self._published_above(number, version)
             return publication is not None and await self._adopt(publication)
         except RedisUnavailableError:
             return False
-        except (StateConflictError, ExperimentNotFoundError) as error:
-            if number not in self._refused:
-                self._refused.add(number)
-                _log.error("adoption_refused", experiment=number, reason=str(error))
+        except ExperimentNotFoundError as error:
+            self._refuse(number, error)
             return False
+        except StateConflictError as error:
+            self._refuse(number, error)
+            raise
+
+    def _refuse(self, number: int, error: ServiceError) -> None:
+        if number not in self._refused:
+            self._refused.add(number)
+            _log.error("adoption_refused", experiment=number, reason=str(error))
 
     async def _published_above(self, number: int, version: int) -> Publication | None:
         published = await self._stores.published.versions([number])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from time import perf_counter
 
 from service.allocations.allocator import Allocator
@@ -14,6 +15,7 @@ from service.errors import (
     ExperimentNotFoundError,
     LedgerUnavailableError,
     RedisUnavailableError,
+    StateConflictError,
 )
 from service.logs import logger
 from service.metrics import Metrics
@@ -124,10 +126,11 @@ class AllocationSchedule:
         return await self._stores.published.versions(list(dict.fromkeys([*heads, *announced])))
 
     async def _adopt(self, number: int, version: int) -> None:
-        if await self._allocator.adoption.adopt_above(number, version):
-            self._allocator.forget_head(number)
-            self._changed[number] = None
-            self._not_before_ms.pop(number, None)  # It may have had no experiment until now.
+        with suppress(StateConflictError):  # A person has to look; it has been said.
+            if await self._allocator.adoption.adopt_above(number, version):
+                self._allocator.forget_head(number)
+                self._changed[number] = None
+                self._not_before_ms.pop(number, None)  # It may have had no experiment until now.
 
     async def _check_all(self) -> None:
         """Queue what ages, and what a crash left between two writes."""

@@ -132,7 +132,7 @@ class Experiments:
     async def _change(self, target: Target, action: str, step: Step) -> Experiment:
         """Apply a step to the newest revision, again from fresh when others were faster."""
         for _ in range(ATTEMPTS_MAX):
-            before = await self.store.get(target.tenant, target.experiment_id)
+            before = await self._standing(target)
             after = step(before)
             if is_same(before, after):
                 await self._ensure_in_force(before)
@@ -144,6 +144,18 @@ class Experiments:
             await self._put_in_force(changed, action)
             return changed
         raise RevisionConflictError("others keep changing this experiment; try again")
+
+    async def _standing(self, target: Target) -> Experiment:
+        """Return the newest revision; what SQL lost of it by failing over is put back."""
+        try:
+            return await self.store.get(target.tenant, target.experiment_id)
+        except ExperimentNotFoundError:
+            held = self.tables.get(target.tenant, target.experiment_id)
+            if held is None:
+                raise
+        # Experiments are never deleted: another one of this id would share it with the lost one.
+        await self.store.adopt(held.experiment, target.actor, self.clock.now_ms())
+        return held.experiment
 
     def _next(self, experiment: Experiment) -> Experiment:
         revision = experiment.revision + 1

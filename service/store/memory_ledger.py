@@ -169,8 +169,9 @@ class MemoryLedger:
         named = [d.version for d in self._firsts.values() if d.experiment == experiment]
         return max(named, default=0)
 
-    async def renew_revisions(self, jump: int) -> None:
-        """Add a number to the evidence revision of every experiment."""
+    async def renew_revisions(self, jump: int, experiments: Sequence[int]) -> None:
+        """Add a number to the evidence revision of every experiment, and of the given ones."""
+        self._revisions = {**dict.fromkeys(experiments, 0), **self._revisions}
         self._revisions = {number: r + jump for number, r in self._revisions.items()}
 
     async def forget_segment(self, segment: str) -> None:

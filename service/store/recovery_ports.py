@@ -28,9 +28,10 @@ class RecoverableLedger(Protocol):
         """Return the highest version that an experiment's latest decisions name, or 0."""
         ...
 
-    async def renew_revisions(self, jump: int) -> None:
+    async def renew_revisions(self, jump: int, experiments: Sequence[int]) -> None:
         """Add a number to the evidence revision of every experiment.
 
+        Also to those of the given ones that have no evidence: it may be lost as a whole.
         Whoever holds evidence of a state that is gone sees that it is not this one's.
         """
         ...

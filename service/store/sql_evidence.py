@@ -11,6 +11,7 @@ from service.domain.evidence import Bucket, BucketKey, added, changes_of
 from service.domain.reward import Reward, RewardStatus
 from service.store.records import EvidenceChange, RecountDifference
 from service.store.sql_rows import bucket_of, reward_of
+from service.store.sql_statements import insert_or_ignore
 from service.store.sql_tables import (
     decisions,
     evidence,
@@ -62,8 +63,11 @@ def positions(connection: Connection, segments: Sequence[str]) -> dict[str, int]
     return {row.segment: row.position for row in connection.execute(query)}
 
 
-def renew_revisions(connection: Connection, jump: int) -> None:
+def renew_revisions(connection: Connection, jump: int, experiments: Sequence[int]) -> None:
     """Add a number to every revision, after locking them in the order that appends do."""
+    rows = [{"experiment": number, "revision": 0} for number in sorted(experiments)]
+    if rows:
+        connection.execute(insert_or_ignore(connection, evidence_revisions).values(rows))
     revision = evidence_revisions.c.revision
     connection.execute(select(revision).order_by(evidence_revisions.c.experiment).with_for_update())
     connection.execute(update(evidence_revisions).values(revision=revision + jump))

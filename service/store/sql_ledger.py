@@ -99,9 +99,9 @@ class SqlLedger:
         """Return the highest version that an experiment's latest decisions name, or 0."""
         return await self._database.read(partial(sql_export.named_version, experiment=experiment))
 
-    async def renew_revisions(self, jump: int) -> None:
-        """Add a number to the evidence revision of every experiment."""
-        change = partial(sql_evidence.renew_revisions, jump=jump)
+    async def renew_revisions(self, jump: int, experiments: Sequence[int]) -> None:
+        """Add a number to the evidence revision of every experiment, and of the given ones."""
+        change = partial(sql_evidence.renew_revisions, jump=jump, experiments=experiments)
         await self._database.write(change, is_repeatable=False)
 
     async def forget_segment(self, segment: str) -> None:

@@ -45,7 +45,7 @@ class Drain:
         traces: Traces | None = None,
         committed: Committed | None = None,
     ) -> None:
-        """`traces` and `committed` are told what was committed."""
+        """`traces` is told what is drained, and `committed` what was."""
         self._traces = traces or Traces()
         self._reader = reader
         self._ledger = ledger
@@ -111,7 +111,7 @@ class Drain:
         if self._owes_renewal:
             # Whoever holds evidence of the state that is gone must see that it is not this one's,
             # even where new rows have carried the revision past the old one.
-            await self._ledger.renew_revisions(self._clock.now_ms())
+            await self._ledger.renew_revisions(self._clock.now_ms(), list(self._traces.named))
             self._owes_renewal = False
 
     def _compare(self, name: str, stored: int) -> None:
@@ -185,6 +185,7 @@ class Drain:
     ) -> None:
         """Commit; when the ledger refuses a record, halve the batch until that one is alone."""
         position = progress.position(name, load, chunk)
+        self._traces.note(load.decisions)
         try:
             outcome = await self._ledger.append(load.decisions, load.rewards, position)
         except PoisonRecordError as error:
@@ -209,7 +210,6 @@ class Drain:
         if decisions:
             lag_ms = self._clock.now_ms() - decisions[-1].decided_at_ms
             self._metrics.committed(max(0, lag_ms) / SECOND_MS, outcome.conflicts)
-            self._traces.note(decisions)
             if self._committed is not None:
                 self._committed(decisions, outcome)
         if outcome.conflicts:

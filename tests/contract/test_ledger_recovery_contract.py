@@ -89,10 +89,10 @@ async def test_the_first_decision_of_a_key_is_told_whatever_came_later(ledger: L
 
 async def test_renewed_revisions_keep_the_evidence_and_go_on_from_there(ledger: Ledger) -> None:
     await ledger.append([decision(1), decision(2, experiment=8)], [])
-    await ledger.renew_revisions(2**40)
+    await ledger.renew_revisions(2**40, [8, 9])
     await ledger.append([decision(3)], [])
 
-    assert await ledger.evidence_revisions() == {7: 2**40 + 2, 8: 2**40 + 1}
+    assert await ledger.evidence_revisions() == {7: 2**40 + 2, 8: 2**40 + 1, 9: 2**40}
     assert (await ledger.evidence(7, 2**40 + 1)).revision == 2**40 + 2
     assert len((await ledger.evidence(7, 2**40 + 1)).buckets) == 1
     assert await ledger.recount(7) == []

@@ -83,7 +83,8 @@ async def test_a_lost_version_is_put_back_before_the_next_one_is_written(
     assert version > 1
 
     failover.go_back(older)
-    await failover.rig.ledger.renew_revisions(failover.rig.clock.now_ms())  # As the drain does.
+    now_ms = failover.rig.clock.now_ms()
+    await failover.rig.ledger.renew_revisions(now_ms, [experiment.number])  # As the drain does.
     next_version = await failover.write(
         failover.schedule() if is_new_worker else schedule, experiment, variant=2
     )
@@ -216,6 +217,7 @@ async def test_another_experiment_in_the_place_of_the_lost_one_is_left_alone(
     await failover.settle(failover.schedule())
 
     assert other.number == lost.number
+    assert await failover.rig.head_version(other) == 0
     assert await failover.rig.experiments.all() == [other]
     with pytest.raises(StateConflictError):
         await failover.rig.experiments.adopt(lost, "worker", 0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.allocations import EvidenceCache
 from service.domain.clock import SECOND_MS
 from service.domain.decision import Decision
 from service.domain.reward import Reward
@@ -192,11 +193,24 @@ async def test_transactions_that_lie_across_two_reads_come_back_whole(
     assert await lost.counted() == (1_200, 1_200)
 
 
+async def test_holders_of_evidence_see_that_it_is_lost_as_a_whole(lost: Lost) -> None:
+    older = lost.ledger.state()
+    await lost.choose(20)
+    await lost.settle()
+    held = EvidenceCache(lost.ledger)
+    assert (await held.current(1)).totals[0].pulls == 20
+
+    lost.ledger.go_back(older)
+    lost.outbox.records[5:] = []  # The rest was on a machine that is gone.
+    await lost.settle()
+
+    assert (await held.current(1)).totals[0].pulls == 5
+
+
 async def test_holders_of_evidence_see_that_it_is_of_another_state(lost: Lost) -> None:
     await lost.choose(20)
     await lost.settle()
-    held = lost.rig.allocator().evidence
-    held = type(held)(lost.ledger)
+    held = EvidenceCache(lost.ledger)
     older = lost.ledger.state()
     decisions = await lost.choose(3)
     await lost.settle()
