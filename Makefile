@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 PORT ?= 8000
 DATA_DIR ?= data
-IMAGE ?= promobandit
+SBOM ?= dist/sbom.json
 TEST_PROCESSES ?= 2
 TESTS ?= tests
 PYTEST_FLAGS ?=
@@ -29,7 +29,7 @@ LOCK_FLAGS := --generate-hashes --no-emit-index-url --no-emit-find-links --pytho
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock LOCK_DATE=$(LOCK_DATE)" \
 	$(UV) pip compile $(LOCK_FLAGS) --exclude-newer $(LOCK_DATE) pyproject.toml requirements/build.in
 
-.PHONY: help setup run demo test check faults bench lock image clean
+.PHONY: help setup run demo test check faults bench lock audit sbom
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,12 +66,17 @@ lock: ## Pin the dependencies anew, as of one week ago (needs uv)
 	@$(COMPILE) -c requirements/dev.txt --no-annotate --extra embedded -o requirements/serve.txt
 	@$(COMPILE) -c requirements/dev.txt --no-annotate --extra embedded --extra demo -o requirements/demo.txt
 
-image: ## Build the container image (needs docker)
-	docker build --tag $(IMAGE) .
+# The development lock holds every pin of the others. --strict, because a service that knows none of
+# the packages would otherwise count as one that knows of no vulnerability.
+audit: $(STAMPS)/dev ## Look all pinned dependencies up for known vulnerabilities
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+		--requirement requirements/dev.txt \
+		|| { echo "make audit failed: a vulnerability is listed above, or the service that knows them could not be asked"; exit 1; }
 
-clean: ## Remove .venv and all caches; leaves DATA_DIR alone
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
-	find service loadtests tests -name __pycache__ -prune -exec rm -rf {} +
+sbom: $(STAMPS)/dev ## List what the service is made of in SBOM (dist/sbom.json, CycloneDX)
+	@mkdir -p $(dir $(SBOM))
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements requirements/serve.txt --pyproject pyproject.toml \
+		--output-reproducible --validate --output-file $(SBOM)
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "promobandit needs Python 3.11 or newer; say make PYTHON=...")'
