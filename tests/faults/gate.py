@@ -7,10 +7,9 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.faults.proxy import CHUNK_BYTES, FaultProxy, Link
+from tests.faults.proxy import CHUNK_BYTES, FaultProxy, _Link
 
 REACHED_SECONDS_MAX = 40.0  # A worker that was killed keeps its lease for ten.
-MEMORY_BYTES = 1 << 16  # How far apart the marks of one request may lie.
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -22,19 +21,20 @@ class Gate(FaultProxy):
 
     marks: tuple[bytes, ...]
     answer: bytes | None = None
+    memory_bytes: int = 0  # How far before the newest bytes the marks may have come.
     reached: threading.Event = field(default_factory=threading.Event)
-    _asked: set[Link] = field(default_factory=set)
+    _asked: set[_Link] = field(default_factory=set)
 
     def wait(self) -> None:
         """Wait until something is held."""
         if not self.reached.wait(REACHED_SECONDS_MAX):
             raise RuntimeError(f"nobody said {self.marks!r}")
 
-    async def _requests(self, link: Link) -> None:
+    async def _requests(self, link: _Link) -> None:
         said = b""
         with suppress(OSError):
             while chunk := await link.client[0].read(CHUNK_BYTES):
-                said = said[-MEMORY_BYTES:] + chunk
+                said = (said + chunk)[-(len(chunk) + self.memory_bytes) :]
                 if self._is_wanted(said):
                     if self.answer is None:
                         await self._hold()
@@ -42,7 +42,7 @@ class Gate(FaultProxy):
                 link.server[1].write(chunk)
                 await link.server[1].drain()
 
-    async def _replies_of(self, link: Link) -> None:
+    async def _replies_of(self, link: _Link) -> None:
         with suppress(OSError):
             while chunk := await link.server[0].read(CHUNK_BYTES):
                 if link in self._asked and self.answer is not None and self.answer in chunk:

@@ -1,4 +1,4 @@
-"""What can happen to SQL: choices go on, rewards are queued, nothing is learned until it is back."""
+"""What can happen to SQL: choices go on, rewards are queued, and nothing is learned meanwhile."""
 
 from __future__ import annotations
 

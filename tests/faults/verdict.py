@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
-from sqlalchemy import text
 
 from service.sla import RECOVERY_SECONDS_MAX
+from tests.faults.ledger import head
 from tests.faults.load import Attempt, Load
 from tests.faults.stack import Stack
 
@@ -149,25 +149,12 @@ def _differences(stack: Stack, experiment: str, rows: Sequence[dict[str, Any]]) 
     pulls, rewards = sum(v["pulls"] for v in found), sum(v["rewards"] for v in found)
     pairs = {"pulls": (pulls, len(counted)), "conversions": (rewards, converted)}
     with stack.redis_client() as client:
-        number, head = _head(stack, experiment)
+        number, newest = head(stack, experiment)
         version = client.hget(f"pb:a:{{{number}}}", "version")
     told = _get(stack, f"/experiments/{experiment}/allocation")["version"]
-    pairs["allocation in Redis"] = (int(version or 0), head)
-    pairs["allocation told"] = (told, head)
+    pairs["allocation in Redis"] = (int(version or 0), newest)
+    pairs["allocation told"] = (told, newest)
     return [f"{name}: {a} is not {b}" for name, (a, b) in pairs.items() if a != b]
-
-
-def _head(stack: Stack, experiment: str) -> tuple[int, int]:
-    engine = stack.sql.engine()
-    try:
-        with engine.connect() as connection:
-            row = connection.execute(
-                text("SELECT number, head_version FROM experiments WHERE id = :id"),
-                {"id": experiment},
-            ).one()
-    finally:
-        engine.dispose()
-    return int(row[0]), int(row[1])
 
 
 def _get(stack: Stack, path: str) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""What scenarios ask SQL itself, past the service and its proxies."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy import text
+
+from tests.faults.disk import Disk
+from tests.faults.parts import Sqlite
+from tests.faults.stack import Stack
+
+_ORPHANS = (
+    "SELECT count(*) FROM rewards AS r WHERE r.experiment = :number"
+    " AND NOT EXISTS (SELECT 1 FROM decisions AS d WHERE d.key = r.key)"
+)
+_ASK = """
+import json, sqlite3, sys
+path, query, parameters = sys.argv[1:]
+row = sqlite3.connect(path, timeout=20).execute(query, json.loads(parameters)).fetchone()
+print(json.dumps(row))
+"""
+
+
+def head(stack: Stack, experiment: str) -> tuple[int, int]:
+    """Return an experiment's number and the version of its newest allocation."""
+    query = "SELECT number, head_version FROM experiments WHERE id = :id"
+    number, version = _row(stack, query, id=experiment)
+    return number, version
+
+
+def decisions(stack: Stack, experiment: str) -> int:
+    """Count an experiment's decisions that are in the ledger by now."""
+    number, _ = head(stack, experiment)
+    query = "SELECT count(*) FROM decisions WHERE experiment = :number"
+    return _row(stack, query, number=number)[0]
+
+
+def orphans(stack: Stack, experiment: str) -> int:
+    """Count an experiment's rewards whose decision is not in the ledger yet."""
+    number, _ = head(stack, experiment)
+    return _row(stack, _ORPHANS, number=number)[0]
+
+
+def _row(stack: Stack, query: str, **parameters: str | int) -> tuple[int, ...]:
+    if isinstance(stack.sql, Sqlite) and stack.disk and stack.sql.path != stack.sql.outside:
+        return _row_within(stack.disk, stack.sql.path, query, parameters)
+    engine = stack.sql.engine()
+    try:
+        with engine.connect() as connection:
+            return tuple(map(int, connection.execute(text(query), parameters).one()))
+    finally:
+        engine.dispose()
+
+
+def _row_within(
+    disk: Disk, path: Path, query: str, parameters: Mapping[str, str | int]
+) -> tuple[int, ...]:
+    """Ask a SQLite file that only processes within the disk's mount namespace can open.
+
+    Its path from outside leads over a link into another namespace, which SQLite resolves by name.
+    """
+    command = [*disk.within, sys.executable, "-c", _ASK, str(path), query, json.dumps(parameters)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return tuple(json.loads(done.stdout))
