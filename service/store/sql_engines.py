@@ -24,6 +24,7 @@ _CONNECT_SECONDS_MAX = 2
 # Plans are made once, for they take as long as the statements; one made while a table was small
 # must not go on reading all of it when it has grown.
 _PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+_IDLE = "idle_in_transaction_session_timeout"
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 Line: TypeAlias = psycopg.Connection[tuple[object, ...]]
@@ -85,6 +86,9 @@ def _begin_immediately(connection: Connection) -> None:
 def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tuple[Engine, Engine]:
     """Return two faces of one bounded pool: writing, and reading one snapshot."""
     milliseconds = int(timeout_seconds * 1000)
+    # A process that is frozen in a transaction, or whose machine is gone, must not keep its locks:
+    # nobody would learn from an experiment whose row it had taken.
+    limits = f"-c statement_timeout={milliseconds} -c {_IDLE}={milliseconds}"
     writer = create_engine(
         url,
         hide_parameters=True,
@@ -94,7 +98,7 @@ def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tupl
         connect_args={
             "connect_timeout": _CONNECT_SECONDS_MAX,
             "tcp_user_timeout": milliseconds,
-            "options": f"-c statement_timeout={milliseconds} -c timezone=UTC {_PLANS}",
+            "options": f"{limits} -c timezone=UTC {_PLANS}",
             "application_name": "promobandit",
         },
     )
@@ -114,7 +118,8 @@ def _leave_if_demoted(context: ExceptionContext) -> None:
 
 def allow_seconds(connection: Connection, seconds: float) -> None:
     """Let this PostgreSQL transaction take longer than usual, and read whole tables."""
-    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+    for limit in ("statement_timeout", _IDLE):
+        connection.exec_driver_sql(f"SET LOCAL {limit} = {int(seconds * 1000)}")
     connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
 
 

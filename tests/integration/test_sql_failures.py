@@ -9,14 +9,17 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from service.errors import LedgerUnavailableError, PoisonRecordError
 from service.store.sql_database import WRITERS, SqlDatabase, normalised_url
+from service.store.sql_engines import postgres_engines
 from service.store.sql_ledger import SqlLedger
 from tests.sql_stores import decision, opened, reward, url_of
 
@@ -211,3 +214,14 @@ async def test_reports_that_take_long_keep_nobody_else_waiting(database: SqlData
     await asyncio.gather(*reports)
 
     assert (found, were_done) == (1, [False] * 6)
+
+
+async def test_a_frozen_client_does_not_keep_its_locks(fresh_postgres_url: str) -> None:
+    url = make_url(normalised_url(fresh_postgres_url))
+    frozen, _ = postgres_engines(url, timeout_seconds=0.3, connections=1)
+    async with opened(fresh_postgres_url) as database:
+        with suppress(DBAPIError), closing(frozen.connect()) as connection:
+            connection.execute(text("LOCK TABLE leases IN ACCESS EXCLUSIVE MODE"))
+
+            await database.write(lambda c: c.execute(text("DELETE FROM leases")))
+    frozen.dispose()
