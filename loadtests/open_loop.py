@@ -88,7 +88,7 @@ def answered_loop(
 
 def http_request(path: str, body: bytes) -> bytes:
     """Return a whole POST request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 

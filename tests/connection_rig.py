@@ -14,8 +14,8 @@ from uvicorn.server import ServerState
 
 from service.api.protocol import Protocol
 
-GET = b"GET /%s HTTP/1.1\r\nHost: test\r\n\r\n"
-POST = b"POST /%s HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\n"
+GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
 
 
 async def until(is_so: Callable[[], bool]) -> None:

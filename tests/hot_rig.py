@@ -157,7 +157,7 @@ class HotRig:
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
         """Talk to the routes in process."""
         transport = httpx.ASGITransport(app=self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 
 

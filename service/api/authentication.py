@@ -22,6 +22,9 @@ BEARER = b"Bearer "
 NO_KEY = "show a valid API key"
 # What an e-mail template can send is a URL; such keys leak easily, so they may do nothing else.
 URL_KEY_SCOPES = frozenset({Scope.CHOOSE})
+# A web page elsewhere may have its own name resolve to this machine, and have a browser here ask
+# an open service; the browser then names the page's host.
+_LOOPBACK = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?")
 _URL_KEY = re.compile(rb"(?:^|&)key=([^&]*)")
 
 Headers = Mapping[bytes, bytes]
@@ -86,6 +89,8 @@ class Authentication:
         if shown is None:
             if self._keyring.open_principal() is None:
                 raise UnauthenticatedError(NO_KEY)
+            if not _LOOPBACK.fullmatch(headers.get(b"host", b"localhost")):
+                raise UnauthenticatedError("without a key, ask by an address of this machine")
             return ANYBODY
         if shown[:7] == BEARER:
             found = self._keyring.authenticate(shown[7:].decode("latin-1"))

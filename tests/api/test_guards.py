@@ -136,7 +136,7 @@ async def test_every_answer_has_the_headers_that_keep_browsers_honest(
     transport = httpx.ASGITransport(
         app=House(metrics=BrokenMetrics()).app, raise_app_exceptions=False
     )
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.get(path)
 
     assert answer.status_code == status

@@ -49,6 +49,18 @@ async def test_without_any_key_everybody_is_let_in(rig: HotRig) -> None:
     assert (await asked(rig, {})).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000"])
+async def test_an_open_service_answers_to_names_of_its_machine(rig: HotRig, host: str) -> None:
+    assert (await asked(rig, {"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example"]
+)
+async def test_an_open_service_is_not_for_pages_of_elsewhere(rig: HotRig, host: str) -> None:
+    assert (await asked(rig, {"Host": host})).status_code == 401
+
+
 async def test_once_there_is_a_key_nobody_is_let_in_without_one(rig: HotRig) -> None:
     let_in(rig.keyring)
 

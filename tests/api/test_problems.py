@@ -260,7 +260,7 @@ async def test_a_defect_is_a_500_that_tells_nothing() -> None:
     transport = httpx.ASGITransport(
         app=House(metrics=BrokenMetrics()).app, raise_app_exceptions=False
     )
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         found = is_problem(await client.get("/metrics"), 500)
 
     assert found["detail"] == "The server failed; see its log"

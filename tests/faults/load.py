@@ -22,6 +22,7 @@ GIVE_UP_SECONDS = 25.0  # After its first attempt a request is not sent again.
 BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.1, 1.0
 REWARD_AFTER_SECONDS = 0.2
 BATCH_UNITS = 20
+OCCASION = "o"
 _encode = msgspec.json.encode
 
 
@@ -61,6 +62,7 @@ class Decided:
     variant: str
     propensity: float
     source: str
+    version: int
     at: float
 
 
@@ -178,13 +180,13 @@ class Load:
             return self._sends[next(self._serial) * 7919 % len(self._sends)]
         send: dict[str, object] = {"experiment": self.experiment, "unit": f"u{next(self._serial)}"}
         if not self._is("nameless_share"):
-            send["occasion"] = "o"
+            send["occasion"] = OCCASION
             self._sends.append(send)
         return send
 
     async def _choose_batch(self) -> None:
         units = [f"b{next(self._serial)}" for _ in range(BATCH_UNITS)]
-        body = {"experiment": self.experiment, "occasion": "o", "units": units}
+        body = {"experiment": self.experiment, "occasion": OCCASION, "units": units}
         request = _request("POST", "/choose/batch", body)
         answer = await self._until_answered("choose", request)
         if answer.status == 200:
@@ -200,6 +202,7 @@ class Load:
             told["variant"],
             told["propensity"],
             told["source"],
+            told["allocation_version"],
             time.perf_counter(),
         )
         self.decided.append(decided)
@@ -262,7 +265,7 @@ class Load:
 
 
 def _request(method: str, path: str, body: object = None) -> bytes:
-    head = f"{method} {path} HTTP/1.1\r\nHost: promobandit\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
     if body is None:
         return f"{head}\r\n".encode()
     encoded = _encode(body)

@@ -74,7 +74,7 @@ async def caller(services: Services, key: str) -> AsyncIterator[httpx.AsyncClien
     transport = httpx.ASGITransport(app=create_app(services))
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(
-        transport=transport, base_url="http://test", headers=headers
+        transport=transport, base_url="http://localhost", headers=headers
     ) as client:
         yield client
 
