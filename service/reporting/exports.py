@@ -11,7 +11,7 @@ from service.domain.decision import Decision, Source
 from service.domain.experiment import Experiment
 from service.domain.reward import MICROS, Reward, RewardStatus
 from service.domain.token import TokenCodec
-from service.reporting.formats import Cell, csv_lines, harmless, rfc3339
+from service.reporting.formats import Cell, csv_lines, harmless, harmless_json, rfc3339
 from service.store.ports import ExperimentStore, Ledger
 from service.store.records import Cursor, LedgerRow
 
@@ -192,8 +192,8 @@ def _cell(name: str, value: object) -> Cell:
     if name in _MADE_UP:
         return harmless(str(value))
     if isinstance(value, msgspec.Raw):
-        return bytes(value).decode()
+        return harmless_json(bytes(value).decode())
     if isinstance(value, tuple):
-        return _encoder.encode(value).decode()
+        return harmless_json(_encoder.encode(value).decode())
     assert value is None or isinstance(value, str | int | float)  # noqa: S101
     return value

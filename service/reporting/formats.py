@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# A spreadsheet runs a cell that starts so as a formula.
-_FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A spreadsheet runs a cell that starts so as a formula; the wide ones it makes narrow first.
+_MARKS = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
+# A cell also starts after what separates cells in other countries or quotes them.
+_STARTS = re.compile(rf"""^(?=\s*{_MARKS}|[\t\r\n])|[;,|\t\r\n"']\s*(?={_MARKS})""")
+_STARTS_IN_JSON = re.compile(rf";\s*{_MARKS}")
 
 Cell = str | int | float | bool | None
 
@@ -32,7 +36,7 @@ def rfc3339(at_ms: int) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return a text cell that no spreadsheet takes for a formula.
+    """Return a text cell of which no spreadsheet takes a part for a formula.
 
     Parameters
     ----------
@@ -44,7 +48,23 @@ def harmless(text: str) -> str:
     >>> harmless("=1+1"), harmless("ann")
     ("'=1+1", 'ann')
     """
-    return "'" + text if text.startswith(_FORMULA_MARKS) else text
+    return _STARTS.sub(lambda start: start[0] + "'", text)
+
+
+def harmless_json(text: str) -> str:
+    r"""Return the same JSON, spelt so that no spreadsheet takes a part for a formula.
+
+    Parameters
+    ----------
+    text
+        JSON that starts with a bracket. A semicolon in it is always inside a string.
+
+    Examples
+    --------
+    >>> harmless_json('{"a": ";=1+1"}')
+    '{"a": ";\\u003d1+1"}'
+    """
+    return _STARTS_IN_JSON.sub(lambda start: f"{start[0][:-1]}\\u{ord(start[0][-1]):04x}", text)
 
 
 def csv_lines(rows: Iterable[Sequence[Cell]]) -> str:

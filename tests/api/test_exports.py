@@ -155,6 +155,22 @@ async def test_a_unit_that_is_a_formula_is_harmless_in_the_csv(
     assert (rows[0]["unit"], lines[0]["unit"]) == ("=cmd()", "'=cmd()")
 
 
+async def test_no_part_of_a_decision_is_a_formula_in_a_table_cut_at_semicolons(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    evil = "a;=cmd|' /C calc'!A0;"
+    context = json.dumps({"x": evil}).encode()
+    decision = replace(house.decision(1), unit=evil, occasion=evil, context=context)
+    await house.ledger.append([decision], [])
+
+    text = (await client.get("/experiments/spring/decisions.csv")).text
+    (line,) = await exported_csv(client)
+
+    cells = [cell for row in csv.reader(io.StringIO(text), delimiter=";") for cell in row]
+    assert [cell for cell in cells if cell.startswith("=")] == []
+    assert json.loads(line["context"]) == {"x": evil}
+
+
 async def test_an_empty_export_has_a_header_in_csv_only(client: httpx.AsyncClient) -> None:
     ndjson = await client.get("/experiments/spring/decisions.ndjson")
     lines = await client.get("/experiments/spring/decisions.csv")
