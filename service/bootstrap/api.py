@@ -191,6 +191,7 @@ def _decisions(process: ApiProcess) -> Decisions:
 
 
 def _rewards(process: ApiProcess) -> Rewards:
+    process.metrics.circuits.watch("ledger-rewards")  # A series from the start.
     return Rewards(
         tables=process.tables,
         ledger=process.sql.ledger,

@@ -70,6 +70,18 @@ async def test_a_process_that_can_record_nowhere_is_not_ready(
     assert "neither the outbox nor the ledger" in ready.json()["detail"]
 
 
+async def test_a_process_that_is_about_to_end_says_so_and_still_serves(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    await house.tables.load()
+    house.services.departure.has_begun = True
+
+    ready, live = await client.get("/readyz"), await client.get("/livez")
+
+    assert (ready.status_code, live.status_code) == (503, 200)
+    assert ready.json()["detail"] == "the process is about to end"
+
+
 async def test_metrics_count_requests_by_template_and_never_by_path(
     client: httpx.AsyncClient,
 ) -> None:
