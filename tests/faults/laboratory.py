@@ -14,7 +14,8 @@ from tests.faults.verdict import Books, served
 class Laboratory:
     """Keeps the stack of the last scenario for a next one of the same layout."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_brief: bool = False) -> None:
+        self._is_brief = is_brief
         self._stack: Stack | None = None
         self._count = 0
         self._ends = ExitStack()
@@ -30,7 +31,8 @@ class Laboratory:
         self._count += 1
         began = time.perf_counter()
         try:
-            outcome = run(scenario, self._stack_for(scenario), f"s{self._count}")
+            stack = self._stack_for(scenario)
+            outcome = run(scenario, stack, f"s{self._count}", is_brief=self._is_brief)
         except Exception as error:  # noqa: BLE001  The other rows are wanted all the same.
             outcome = _failed(scenario, error, time.perf_counter() - began)
         if outcome.broken(is_timed=False):

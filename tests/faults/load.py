@@ -44,7 +44,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One exchange: when it began, how long it took, and the status (0: no answer)."""
+    """One exchange: when it began, how long it took, and the status (0: no answer).
+
+    `source` is a choice's, `policy` where nothing is to be told; of a failure it is the problem.
+    """
 
     kind: str
     began: float
@@ -260,6 +263,8 @@ class Load:
             is_fallback = b'"source":"fallback"' in answer.body
             is_replayed = b'"replayed":true' in answer.body
             source = "fallback" if is_fallback and not is_replayed else "policy"
+        elif answer.status >= 400:
+            source = _problem(answer.body)
         self.attempts.append(Attempt(kind, began, ms, answer.status, source))
         return answer
 
@@ -271,3 +276,10 @@ def _request(method: str, path: str, body: object = None) -> bytes:
     encoded = _encode(body)
     head += f"Content-Type: application/json\r\nContent-Length: {len(encoded)}\r\n\r\n"
     return head.encode() + encoded
+
+
+def _problem(body: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(body)["type"]).rpartition("/")[2]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return "not a problem"

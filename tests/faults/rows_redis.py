@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import redis
 
-from tests.faults.load import Plan
+from tests.faults.load import OCCASION, Plan
 from tests.faults.proxy import Mode
 from tests.faults.scenario import Fault, Lab, Scenario
 from tests.faults.stack import Layout
@@ -98,10 +98,18 @@ def replaced(lab: Lab) -> Iterator[None]:
     yield
 
 
-def a_row_stood_beside(lab: Lab) -> None:
-    """Check that the fault did bite: some sends were answered twice, each counted once."""
+def both_agree(lab: Lab) -> None:
+    """Check that some sends were answered twice, and that the same allocation told the same."""
     beside = sum(not row["counted"] for row in lab.rows)
-    lab.expect(beside > 0, "no send was answered differently by two processes")
+    lab.expect(beside > 0, "no send was answered by two processes")
+    told: dict[tuple[str, int], str] = {}
+    named = {row["decision_id"] for row in lab.rows if row["occasion"] == OCCASION}
+    apart = sum(
+        told.setdefault((decided.unit, decided.version), decided.variant) != decided.variant
+        for decided in lab.load.decided
+        if decided.decision_id in named
+    )
+    lab.expect(apart == 0, f"{apart} sends got two variants from the same allocation")
 
 
 def fell_back(lab: Lab) -> None:
@@ -137,7 +145,7 @@ ROWS = (
     replace(_row("Redis flushed (FLUSHALL)", flushed, None), fault_seconds=0.0, is_quick=True),
     replace(_row("Redis replaced by an empty one", replaced, None), fault_seconds=0.0),
     replace(
-        _row("Two processes fall back for the same occasion", killed, a_row_stood_beside),
+        _row("Two processes fall back for the same occasion", killed, both_agree),
         layout=Layout(apis=2),
         plan=Plan(choices_a_second=100.0, twin_share=1.0),
         is_quick=True,

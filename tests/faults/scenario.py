@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,6 +24,7 @@ from tests.faults.verdict import (
 )
 
 BEFORE_SECONDS = 1.5
+BRIEF_BEFORE_SECONDS, BRIEF_FAULT_SECONDS_MAX = 0.8, 2.0  # Where times are not judged.
 AFTER_SECONDS_MIN, AFTER_SECONDS_MAX = 1.2, 8.0
 POLL_SECONDS = 0.1
 VARIANTS = [{"id": name, "is_control": name == "a", "payload": {"is": name}} for name in "abc"]
@@ -107,9 +109,9 @@ class Outcome:
             return []
         allowed = {"choose": (200,), "reward": self.scenario.reward_statuses}
         return [
-            f"{count} x {status or 'no answer'} to {kind}"
+            f"{count} x {status or 'no answer'} {problem} to {kind}".replace("  ", " ")
             for kind, statuses in self.service.statuses.items()
-            for status, count in statuses.items()
+            for (status, problem), count in statuses.items()
             if status not in allowed[kind]
         ]
 
@@ -123,19 +125,21 @@ class Outcome:
         return found
 
 
-def run(scenario: Scenario, stack: Stack, experiment: str) -> Outcome:
+def run(scenario: Scenario, stack: Stack, experiment: str, *, is_brief: bool = False) -> Outcome:
     """Run one scenario on a stack that is whole, and leave it whole."""
+    lasts = min(scenario.fault_seconds, BRIEF_FAULT_SECONDS_MAX if is_brief else math.inf)
     started = time.perf_counter()
     put(stack, experiment, **scenario.body)
     lab = Lab(stack, Load(list(stack.addresses), experiment, _copied(scenario.plan)))
     lab.load.start()
     try:
-        time.sleep(BEFORE_SECONDS)
+        time.sleep(BRIEF_BEFORE_SECONDS if is_brief else BEFORE_SECONDS)
         began = time.perf_counter()
         with scenario.fault(lab):
-            time.sleep(max(0.0, began + scenario.fault_seconds - time.perf_counter()))
+            time.sleep(max(0.0, began + lasts - time.perf_counter()))
         ended = time.perf_counter()
-        _wait_for_recovery(lab.load, ended)
+        if not is_brief:
+            _wait_for_recovery(lab.load, ended)
     finally:
         lab.load.stop()
     books = settled(stack, lab.load)

@@ -153,8 +153,6 @@ class Stack:
         self._start_servers()
         if self.prepare is not None:
             self.prepare(self)
-        code, said = self.run("migrate")
-        assert code == 0, said
         self._start_service()
 
     def _start_servers(self) -> None:
@@ -185,10 +183,10 @@ class Stack:
     def _start_service(self) -> None:
         for number in range(1, self.layout.apis + 1):
             self.ports.append(free_port())
-            arguments = ("api", "--port", str(self.ports[-1]))
+            arguments = ("api", "--migrate", "--port", str(self.ports[-1]))
             self.apis.append(self.process(f"api-{number}", *arguments))
         for number in range(1, self.layout.workers + 1):
-            self.workers.append(self.process(f"worker-{number}", "worker"))
+            self.workers.append(self.process(f"worker-{number}", "worker", "--migrate"))
         for each in self.apis + self.workers:
             each.start()
         self.wait_until_ready()

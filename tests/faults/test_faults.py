@@ -17,7 +17,7 @@ QUICK = grouped([scenario for scenario in SCENARIOS if scenario.is_quick])
 
 @pytest.fixture(scope="module")
 def laboratory() -> Iterator[Laboratory]:
-    with Laboratory() as laboratory:
+    with Laboratory(is_brief=True) as laboratory:
         yield laboratory
 
 

@@ -32,7 +32,7 @@ class Service:
     within: float
     p99_ms: float
     fallback: float
-    statuses: dict[str, Counter[int]]
+    statuses: dict[str, Counter[tuple[int, str]]]  # By kind: status, and the problem if any.
     recovery_seconds: float | None  # None: not while anybody looked.
 
 
@@ -61,7 +61,9 @@ def served(attempts: Sequence[Attempt], began: float, ended: float) -> Service:
         p99_ms=times[min(len(times) - 1, int(0.99 * len(times)))],
         fallback=sum(a.source == "fallback" for a in answered) / max(len(answered), 1),
         statuses={
-            kind: Counter(a.status for a in during if a.kind == kind)
+            kind: Counter(
+                (a.status, a.source if a.status >= 400 else "") for a in during if a.kind == kind
+            )
             for kind in ("choose", "reward")
         },
         recovery_seconds=recovery(attempts, ended),
