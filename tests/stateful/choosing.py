@@ -160,7 +160,7 @@ class Choosing(Machine):
         if earlier is None:
             self._check_new(table, wish, told, now_ms)
         elif isinstance(earlier, Told):
-            assert told == earlier
+            assert told.is_again(earlier)
         if asks and mode != DOWN:
             source = "policy" if told.source == "fallback" and earlier is None else told.source
             self.memory.remember(told.key, told._replace(source=source), now_ms)
@@ -191,7 +191,10 @@ class Choosing(Machine):
         """Demand one id for a day, as long as Redis keeps its memory and clocks agree."""
         held, at_ms = self.promised.get(told.key, ("", 0))
         now_ms = self.servers.time.at_ms
-        if not is_promised or not is_whole(self.servers.published._epoch):
+        if not is_promised:
+            self.fell_back.add(told.key)  # Which answer the ledger has first is open now.
+            self.promised.pop(told.key, None)
+        if told.key in self.fell_back or not is_whole(self.servers.published._epoch):
             return
         if held and now_ms - at_ms <= DAY_MS and not self.was_skewed:
             assert told.id == held

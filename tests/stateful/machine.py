@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from service.allocations.serving_tables import is_whole
 from service.domain.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from service.domain.decision import unpack_replay
 from service.domain.experiment import PolicySpec
 from service.errors import LedgerUnavailableError, UnavailableError
 from service.experiments import Target
@@ -54,6 +55,7 @@ class Machine(RuleBasedStateMachine):
         self.was_skewed = False
         # What was told while the memory was whole: key -> (id, when).
         self.promised: dict[bytes, tuple[str, int]] = {}
+        self.fell_back: set[bytes] = set()
         for process in self.processes:
             self.drains.files[process.outbox.name] = []
 
@@ -169,6 +171,22 @@ class Machine(RuleBasedStateMachine):
             self.memory.restore(rows, self.worker.clock.now_ms())
         else:
             assert self.servers.replays.generations == before
+
+    @rule()
+    def worker_writes_back(self) -> None:
+        """Let the worker tell Redis what was answered without it: the ledger's first answers."""
+        generations = self.servers.replays.generations
+        before = {day: dict(held) for day, held in generations.items()}
+        with suppress(UnavailableError):
+            self.run(self.worker.write_back.turn())
+        for day, held in generations.items():
+            for key, value in held.items():
+                if before.get(day, {}).get(key) != value:
+                    row, found = self.ledger.firsts[key], unpack_replay(value)
+                    assert (found.variant, found.version) == (row.variant, row.version)
+                    assert (found.decided_at_ms, found.holdout) == (row.at_ms, row.holdout)
+                    self.memory.write(row)
+                    self.promised.pop(key, None)  # Two answers were under way: this one counts.
 
     @rule()
     def worker_allocates(self) -> None:

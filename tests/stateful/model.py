@@ -32,6 +32,11 @@ class Told(NamedTuple):
         """Whether it is evidence."""
         return self.source in {"policy", "fallback"}
 
+    def is_again(self, earlier: Told) -> bool:
+        """Whether it is an earlier answer; one may be known as given without Redis and with."""
+        is_alike = self.is_counted == earlier.is_counted
+        return is_alike and self == earlier._replace(source=self.source)
+
     @property
     def answer(self) -> tuple[bytes, int, int, int]:
         """What makes it another answer than another one of its key."""
@@ -88,9 +93,13 @@ class MemoryModel:
         """Write the ledger's rows of the last two days over what is there."""
         recent = [row for row in rows if row.at_ms >= now_ms - DAYS_RESTORED_MS]
         for row in sorted(recent, key=lambda each: (each.at_ms, each.key), reverse=True):
-            day = row.at_ms // DAY_MS
-            self.days.setdefault(day, {})[row.key] = row
-            self.days.get(day - 1, {}).pop(row.key, None)
+            self.write(row)
+
+    def write(self, row: Told) -> None:
+        """Write one row over what is there."""
+        day = row.at_ms // DAY_MS
+        self.days.setdefault(day, {})[row.key] = row
+        self.days.get(day - 1, {}).pop(row.key, None)
 
 
 @dataclass

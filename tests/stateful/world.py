@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from service.allocations import AllocationStores, Allocator, ServingTables
 from service.allocations.schedule import AllocationSchedule
+from service.allocations.traces import Traces
 from service.bulk import Bulk
 from service.decisions import Decisions
 from service.domain.clock import DAY_MS, HOUR_MS, MINUTE_MS
@@ -23,6 +24,7 @@ from service.store.memory_sql import MemoryAllocationStore, MemoryExperimentStor
 from service.store.records import Chunk, Record, Segment
 from service.worker.drain import Drain
 from service.worker.restore import Restore
+from service.worker.write_back import WriteBack
 
 T = TypeVar("T")
 # Half an hour before midnight: a clock that is an hour ahead is in the next generation of replays.
@@ -223,13 +225,18 @@ class WorkerProcess:
     def __init__(self, servers: Servers, skew_ms: int = 0) -> None:
         self.clock = SkewedClock(servers.time, skew_ms)
         stores, metrics = servers.stores(), servers.metrics
-        self.drain = Drain(servers.segments, stores.ledger, self.clock, metrics)
-        self.allocator = Allocator(stores, self.clock, metrics)
-        self.schedule = AllocationSchedule(self.allocator, stores, self.clock, metrics)
+        replays = switched(servers.replays, servers.redis)
+        traces = Traces()
+        self.write_back = WriteBack(replays, stores.ledger, metrics)
+        self.drain = Drain(
+            servers.segments, stores.ledger, self.clock, metrics, traces, self.write_back.note
+        )
+        self.allocator = Allocator(stores, self.clock, metrics, traces.version)
+        self.schedule = AllocationSchedule(self.allocator, stores, self.clock, metrics, traces)
         self.restore = Restore(
             self.schedule.refresh,
             stores,
-            switched(servers.replays, servers.redis),
+            replays,
             self.clock,
             metrics,
             lambda: f"epoch-{next(servers.serial)}",
