@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from service.domain.redis_address import SentinelAddress, sentinel_address
 
-CONNECT_SECONDS = 1.0
+CONNECT_SECONDS = 2.0  # Also of closing; whoever waits for a connection has a deadline anyway.
 SENTINEL_SECONDS = 0.3  # One that is late is passed over; the next probe asks it last.
 
 
