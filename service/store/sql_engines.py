@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import psycopg
@@ -24,6 +25,7 @@ _CONNECT_SECONDS_MAX = 2
 # Plans are made once, for they take as long as the statements; one made while a table was small
 # must not go on reading all of it when it has grown.
 _PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+_POSTGRES_17 = 170_000
 _IDLE = "idle_in_transaction_session_timeout"
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
@@ -87,7 +89,8 @@ def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tupl
     """Return two faces of one bounded pool: writing, and reading one snapshot."""
     milliseconds = int(timeout_seconds * 1000)
     # A process that is frozen in a transaction, or whose machine is gone, must not keep its locks:
-    # nobody would learn from an experiment whose row it had taken.
+    # nobody would learn from an experiment whose row it had taken. Only newer servers see an end
+    # to what was left in the midst of several statements that were sent at once.
     limits = f"-c statement_timeout={milliseconds} -c {_IDLE}={milliseconds}"
     writer = create_engine(
         url,
@@ -102,9 +105,20 @@ def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tupl
             "application_name": "promobandit",
         },
     )
+    event.listen(writer, "connect", partial(_bound_transactions, milliseconds=2 * milliseconds))
     event.listen(writer, "handle_error", _leave_if_demoted)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return writer, reader
+
+
+def _bound_transactions(line: Line, _record: object, milliseconds: int) -> None:
+    for limit in _newer_limits(line):
+        line.execute(f"SET {limit} = {milliseconds}".encode())
+    line.commit()
+
+
+def _newer_limits(line: Line) -> tuple[str, ...]:
+    return ("transaction_timeout",) if line.info.server_version >= _POSTGRES_17 else ()
 
 
 def _leave_if_demoted(context: ExceptionContext) -> None:
@@ -118,7 +132,7 @@ def _leave_if_demoted(context: ExceptionContext) -> None:
 
 def allow_seconds(connection: Connection, seconds: float) -> None:
     """Let this PostgreSQL transaction take longer than usual, and read whole tables."""
-    for limit in ("statement_timeout", _IDLE):
+    for limit in ("statement_timeout", _IDLE, *_newer_limits(line_of(connection))):
         connection.exec_driver_sql(f"SET LOCAL {limit} = {int(seconds * 1000)}")
     connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
 

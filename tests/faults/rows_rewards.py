@@ -33,7 +33,7 @@ RETIRED = "c"
 @contextmanager
 def worker_stopped(lab: Lab) -> Iterator[None]:
     """Stop the worker: decisions wait in the outbox while their rewards go to the ledger."""
-    lab.stack.workers[0].close()
+    lab.stack.workers[0].kill()
     yield
     lab.expect(orphans(lab.stack, lab.experiment) > 0, "no reward was faster than its decision")
     lab.stack.workers[0].start()
@@ -43,7 +43,7 @@ def worker_stopped(lab: Lab) -> Iterator[None]:
 def window_closes(lab: Lab) -> Iterator[None]:
     """Let nobody reward until the window of many decisions has closed, the worker stopped."""
     usual, lab.load.plan.rewards_a_second = lab.load.plan.rewards_a_second, 0.0
-    lab.stack.workers[0].close()
+    lab.stack.workers[0].kill()
     time.sleep(WINDOW_SECONDS + GATHER_SECONDS)
     lab.load.plan.rewards_a_second = usual
     yield
