@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.allocations import EvidenceCache
-from service.domain.clock import SECOND_MS
+from service.domain.clock import HOUR_MS, SECOND_MS
 from service.domain.decision import Decision
 from service.domain.reward import Reward
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_redis import MemoryOutbox
+from service.store.outbox import SegmentOutbox
+from service.store.outbox_reader import SegmentReader
 from service.store.records import LedgerOutcome, OutboxPosition
 from service.worker.drain import Drain
 from tests.worker_rig import Rig
@@ -223,3 +226,41 @@ async def test_holders_of_evidence_see_that_it_is_of_another_state(lost: Lost) -
 
     totals = (await held.current(1)).totals
     assert (totals[0].pulls, totals[1].pulls) == (20 + len(decisions), 5)
+
+
+async def test_a_segment_that_was_finished_long_since_is_read_again(
+    lost: Lost, tmp_path: Path
+) -> None:
+    outbox = SegmentOutbox(tmp_path, lost.rig.clock)
+    reader = SegmentReader(tmp_path, lost.rig.clock)
+    lost.drain = Drain(reader, lost.ledger, lost.rig.clock, lost.rig.metrics)
+    older = lost.ledger.state()
+    decisions = await lost.choose(20)
+    outbox.append(decisions)
+    rewards = [lost.rig.reward(decision) for decision in decisions[:4]]
+    await lost.ledger.append([], rewards)
+    outbox.append(rewards, committed=4)
+    outbox.close()
+    await lost.settle()
+    assert await lost.counted() == (20, 4)
+
+    lost.ledger.go_back(older)
+    lost.rig.clock.at_ms += 2 * HOUR_MS
+    await lost.drain.clean()  # Its hour is over, but SQL has not what it is kept for.
+    await lost.settle()
+
+    assert await lost.counted() == (20, 4)
+    assert lost.went_back()
+
+
+async def test_two_workers_on_one_outbox_do_not_take_each_other_for_a_loss(lost: Lost) -> None:
+    other = Drain(lost.outbox, lost.ledger, lost.rig.clock, lost.rig.metrics)
+    for _ in range(5):
+        decisions = await lost.choose(10)
+        await lost.reward(decisions[:3])
+        for drain in (lost.drain, other, lost.drain):
+            await drain.turn()
+    await lost.settle()
+
+    assert await lost.counted() == (50, 15)
+    assert lost.went_back() == 0
