@@ -15,7 +15,7 @@ from service.domain.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from service.domain.decision import unpack_replay
 from service.domain.experiment import PolicySpec
 from service.errors import LedgerUnavailableError, UnavailableError
-from service.experiments import Target
+from service.experiments import Act, Target
 from tests.stateful.lifecycle_model import Configuration
 from tests.stateful.model import DrainModel, Entry, LedgerModel, MemoryModel, Told
 from tests.stateful.reckoning import Reckoning
@@ -68,14 +68,19 @@ class Machine(RuleBasedStateMachine):
         """Whether a process cannot write its outbox."""
         return any(process.outbox.is_full for process in self.processes)
 
-    @initialize(share=st.sampled_from([0.0, 0.5]))
-    def begin(self, share: float) -> None:
-        """Create the experiments, and let everybody know them."""
+    @initialize(share=st.sampled_from([0.0, 0.5]), is_paused=st.booleans())
+    def begin(self, share: float, is_paused: bool) -> None:
+        """Create the experiments, pause the second perhaps, and let everybody know them."""
         for tenant, name, policy, is_draft in PLANS:
             self.configurations.append(Configuration(tenant, name, policy, share, is_draft))
             wanted = self.configurations[-1].definition()
             target = Target(tenant, name, "test")
             self.run(self.processes[0].experiments.put(target, wanted))
+        if is_paused:
+            paused = self.configurations[1]
+            target = Target(paused.tenant, paused.id, "test")
+            self.run(self.processes[0].experiments.act(target, Act.PAUSE))
+            paused.state = "paused"
         self.run(self.worker.restore.turn())
         for process in self.processes:
             self.run(process.tables.load())
