@@ -80,9 +80,9 @@ class Worker:
         _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS_MAX)
         for task in late:
             task.cancel()
-        await self.drain_all()
-        with suppress(UnavailableError):
+        with suppress(UnavailableError):  # First: nothing needs it now, and draining takes time.
             await self.lease.release()
+        await self.drain_all()
         await self.close()
 
     async def _until_prepared(self, stop: asyncio.Event) -> None:
