@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import structlog
 from msgspec.structs import replace
 
-from service.domain.decision import Decision, Source, unpack_replay
+from service.domain.decision import Decision, Replay, Source, unpack_replay
+from service.domain.limits import VARIANTS_EVER_MAX
 from service.domain.token import TokenCodec
 
 _log = structlog.get_logger(__name__)
@@ -40,6 +41,8 @@ def first_answer(candidate: Decision, value: bytes, codec: TokenCodec) -> Decisi
     try:
         replay = unpack_replay(value)
     except struct.error:
+        replay = None
+    if replay is None or not _is_possible(replay):
         _log.error("replay_memory_damaged")  # Not ours: the candidate is as good as any.
         return candidate
     return replace(
@@ -53,3 +56,7 @@ def first_answer(candidate: Decision, value: bytes, codec: TokenCodec) -> Decisi
         key_id=replay.key_id if codec.can_sign(replay.key_id) else candidate.key_id,
         decided_at_ms=replay.decided_at_ms,
     )
+
+
+def _is_possible(replay: Replay) -> bool:
+    return 0.0 < replay.propensity <= 1.0 and replay.variant < VARIANTS_EVER_MAX

@@ -24,6 +24,7 @@ from service.errors import (
     LedgerUnavailableError,
     OutboxUnavailableError,
     RedisUnavailableError,
+    UnavailableError,
 )
 from service.metrics import Metrics
 from service.store.ports import Ledger, Outbox, ReplayMemory
@@ -163,7 +164,10 @@ class Decisions:
         """Return a table that knows a variant: a replay may name a newer one than we hold."""
         if variant < len(table.variant_ids):
             return table
-        return await self.tables.newer(table)
+        newer = await self.tables.newer(table)
+        if variant >= len(newer.variant_ids):
+            raise UnavailableError("the answer given before is of a variant not known here yet")
+        return newer
 
     async def _settle_batch(self, batch: list[Waiting]) -> None:
         asks = askings(batch, asyncio.get_running_loop().time())
