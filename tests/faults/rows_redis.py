@@ -10,6 +10,7 @@ from dataclasses import replace
 import redis
 
 from tests.faults.load import OCCASION, Plan
+from tests.faults.memory import losing, remembers
 from tests.faults.proxy import Mode
 from tests.faults.scenario import Fault, Lab, Scenario
 from tests.faults.stack import Layout
@@ -118,12 +119,23 @@ def fell_back(lab: Lab) -> None:
     lab.expect(fallbacks > 0, "nobody had to fall back")
 
 
+def fell_back_and_remembers(lab: Lab) -> None:
+    """Check that the fault did bite, and that nothing tells any more."""
+    fell_back(lab)
+    remembers(lab)
+
+
 def _row(name: str, fault: Fault, check: Callable[[Lab], None] | None = fell_back) -> Scenario:
     return Scenario(name=name, fault=fault, check=check, reward_statuses=(200,))
 
 
 ROWS = (
-    replace(_row("Redis killed (kill -9), started again empty", killed), is_quick=True),
+    replace(
+        _row(
+            "Redis killed (kill -9), started again empty", losing(killed), fell_back_and_remembers
+        ),
+        is_quick=True,
+    ),
     replace(_row("Redis hung (SIGSTOP)", hung), is_quick=True),
     _row("Redis slow: 1 s more for each call", proxied(Mode.DELAY, delay_ms=1_000)),
     _row("Redis slow once: 1 s", proxied(Mode.DELAY_ONCE, delay_ms=1_000)),
@@ -142,8 +154,12 @@ ROWS = (
         _row("Redis on a full disk (MISCONF): refuses writes", disk_full),
         layout=Layout(on_small_disk="redis", redis_options=("--save", "3600", "1")),
     ),
-    replace(_row("Redis flushed (FLUSHALL)", flushed, None), fault_seconds=0.0, is_quick=True),
-    replace(_row("Redis replaced by an empty one", replaced, None), fault_seconds=0.0),
+    replace(
+        _row("Redis flushed (FLUSHALL)", losing(flushed), remembers),
+        fault_seconds=0.0,
+        is_quick=True,
+    ),
+    replace(_row("Redis replaced by an empty one", losing(replaced), remembers), fault_seconds=0.0),
     replace(
         _row("Two processes fall back for the same occasion", killed, both_agree),
         layout=Layout(apis=2),

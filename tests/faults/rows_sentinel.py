@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import redis
 
+from tests.faults.memory import losing
 from tests.faults.proxy import Mode
-from tests.faults.rows_redis import fell_back
+from tests.faults.rows_redis import fell_back_and_remembers
 from tests.faults.scenario import Lab, Scenario
 from tests.faults.stack import Layout, Stack
 from tests.sentinels import Watched, watched_servers
@@ -53,11 +54,11 @@ def _decisions(port: int) -> int:
 ROWS = (
     Scenario(
         name="Redis failed over by a Sentinel, to a replica behind a black-holed link",
-        fault=failed_over,
+        fault=losing(failed_over),
         layout=Layout(own="sentinel"),
         prepare=with_sentinel,
         fault_seconds=0.0,
         reward_statuses=(200,),
-        check=fell_back,
+        check=fell_back_and_remembers,
     ),
 )

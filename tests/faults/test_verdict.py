@@ -1,0 +1,90 @@
+"""The judge of the laboratory finds what is lost, counted twice, or slow to recover."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.faults.load import Attempt, Decided, Load, Rewarded
+from tests.faults.verdict import lost_of, recovery, served, twice_of
+
+FIRST, SECOND = "A" * 72, "B" * 72
+BESIDE = FIRST[:30] + "C" * 42  # Another answer to the same send: ids begin with its key.
+
+
+def a_load(*ids: str, rewarded: tuple[str, ...] = ()) -> Load:
+    load = Load([], "spring")
+    load.decided += [Decided(each, f"u-{each[0]}", "a", 0.5, "policy", 1, 0.0) for each in ids]
+    load.rewarded += [Rewarded(each, "e", 200, "accepted", 0.0) for each in rewarded]
+    load.sent |= {(each, "e") for each in rewarded}
+    return load
+
+
+def a_row(decision_id: str, rewards: int = 0, *, counted: bool = True) -> dict[str, Any]:
+    return {
+        "decision_id": decision_id,
+        "unit": f"u-{decision_id[0]}",
+        "occasion": "o",
+        "counted": counted,
+        "rewards": [{"status": "accepted"}] * rewards,
+    }
+
+
+def choices(*attempts: tuple[float, float, int, str]) -> list[Attempt]:
+    return [Attempt("choose", began, ms, status, source) for began, ms, status, source in attempts]
+
+
+def test_a_decision_in_no_row_is_lost() -> None:
+    assert lost_of(a_load(FIRST, SECOND), [a_row(FIRST)]) == (1, 0)
+
+
+def test_an_answer_that_is_kept_beside_is_not_lost() -> None:
+    rows = [a_row(FIRST), a_row(BESIDE, counted=False)]
+
+    assert lost_of(a_load(FIRST, BESIDE), rows) == (0, 0)
+
+
+def test_a_reward_in_no_row_is_lost() -> None:
+    assert lost_of(a_load(FIRST, rewarded=(FIRST,)), [a_row(FIRST)]) == (0, 1)
+
+
+def test_a_reward_may_stand_with_another_answer_to_its_send() -> None:
+    rows = [a_row(FIRST, rewards=1), a_row(BESIDE, counted=False)]
+
+    assert lost_of(a_load(FIRST, BESIDE, rewarded=(BESIDE,)), rows) == (0, 0)
+
+
+def test_a_send_that_is_counted_in_two_rows_is_twice() -> None:
+    assert twice_of(a_load(FIRST), [a_row(FIRST), a_row(BESIDE)]) == 1
+
+
+def test_a_reward_that_was_sent_once_and_stands_in_two_rows_is_twice() -> None:
+    assert twice_of(a_load(FIRST, rewarded=(FIRST,)), [a_row(FIRST, rewards=2)]) == 1
+
+
+def test_recovery_ends_with_the_last_answer_that_is_not_as_before() -> None:
+    slow, refused, fallback = (
+        (1.0, 300.0, 200, "policy"),
+        (1.5, 1.0, 503, ""),
+        (2.0, 1.0, 200, "fallback"),
+    )
+    good = [(2.0 + i / 10, 1.0, 200, "policy") for i in range(1, 12)]
+
+    assert recovery(choices(slow, refused, fallback, *good), 1.0) == 1.0
+
+
+def test_nobody_has_recovered_before_a_whole_second_was_good() -> None:
+    assert recovery(choices(*((i / 10, 1.0, 200, "policy") for i in range(9))), 0.0) is None
+
+
+def test_what_was_refused_late_or_unanswered_is_not_within_the_time() -> None:
+    attempts = choices(
+        (0.1, 1.0, 200, "policy"),
+        (0.2, 251.0, 200, "policy"),
+        (0.3, 1.0, 503, "overloaded"),
+        (0.4, 2_000.0, 0, ""),
+    )
+
+    found = served(attempts, 0.0, 1.0)
+
+    assert (found.availability, found.within) == (0.5, 0.25)
+    assert found.statuses["choose"][503, "overloaded"] == 1
