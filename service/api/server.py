@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from service.api.departure import Departure
-from service.api.protocol import KEEP_ALIVE_SECONDS, Protocol
+from service.api.protocol import Protocol
 from service.logs import logger
 
 BACKLOG = 2_048
@@ -135,6 +135,5 @@ def run(app: ASGIApp, listener: socket.socket, refused: Callable[[int], None], l
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     _Server(config, life).run([listener])
