@@ -95,6 +95,11 @@ class Sql(Protocol):
         """The address that the service knows."""
         ...
 
+    @property
+    def direct_url(self) -> str:
+        """The address that passes by the proxy."""
+        ...
+
     def engine(self) -> Engine:
         """Return an engine that passes by the proxy; dispose it."""
         ...
@@ -120,9 +125,14 @@ class Sqlite:
         """The address that the service knows."""
         return f"sqlite:///{self.path}"
 
+    @property
+    def direct_url(self) -> str:
+        """The address of the file as this process sees it."""
+        return f"sqlite:///{self.outside}"
+
     def engine(self) -> Engine:
         """Return an engine on the same file; dispose it."""
-        return create_engine(f"sqlite:///{self.outside}")
+        return create_engine(self.direct_url)
 
     def start(self) -> None:
         """There is no server."""
@@ -161,9 +171,14 @@ class Postgres:
         """The process id of the postmaster, as it stands in the lock of its socket."""
         return int(Path(f"{self.socket}.lock").read_text().split("\n", 1)[0])
 
+    @property
+    def direct_url(self) -> str:
+        """The address that passes by the proxy."""
+        return f"postgresql+psycopg://postgres@/postgres?host={self.directory}"
+
     def engine(self) -> Engine:
         """Return an engine that passes by the proxy; dispose it."""
-        return create_engine(f"postgresql+psycopg://postgres@/postgres?host={self.directory}")
+        return create_engine(self.direct_url)
 
     def start(self) -> None:
         """Start the server, with what it held."""

@@ -24,7 +24,8 @@ from tests.faults.verdict import (
 )
 
 BEFORE_SECONDS = 1.5
-BRIEF_BEFORE_SECONDS, BRIEF_FAULT_SECONDS_MAX = 0.8, 2.0  # Where times are not judged.
+# Where times are not judged:
+BRIEF_BEFORE_SECONDS, BRIEF_FAULT_SECONDS_MAX, BRIEF_AFTER_SECONDS = 0.8, 2.0, 0.5
 AFTER_SECONDS_MIN, AFTER_SECONDS_MAX = 1.2, 8.0
 POLL_SECONDS = 0.1
 VARIANTS = [{"id": name, "is_control": name == "a", "payload": {"is": name}} for name in "abc"]
@@ -138,7 +139,9 @@ def run(scenario: Scenario, stack: Stack, experiment: str, *, is_brief: bool = F
         with scenario.fault(lab):
             time.sleep(max(0.0, began + lasts - time.perf_counter()))
         ended = time.perf_counter()
-        if not is_brief:
+        if is_brief:
+            time.sleep(BRIEF_AFTER_SECONDS)
+        else:
             _wait_for_recovery(lab.load, ended)
     finally:
         lab.load.stop()
