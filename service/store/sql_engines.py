@@ -132,8 +132,11 @@ def _leave_if_demoted(context: ExceptionContext) -> None:
 
 def allow_seconds(connection: Connection, seconds: float) -> None:
     """Let this PostgreSQL transaction take longer than usual, and read whole tables."""
-    for limit in ("statement_timeout", _IDLE, *_newer_limits(line_of(connection))):
+    for limit in ("statement_timeout", _IDLE):
         connection.exec_driver_sql(f"SET LOCAL {limit} = {int(seconds * 1000)}")
+    for limit in _newer_limits(line_of(connection)):
+        # One that runs cannot be made longer, only ended.
+        connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
     connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import httpx
 import psycopg
 
+from tests.faults.load import Plan
 from tests.faults.parts import Sqlite
 from tests.faults.proxy import Mode
 from tests.faults.scenario import Fault, Lab, Scenario
@@ -194,5 +195,6 @@ ROWS = (
     replace(
         _row("SQL down while one of two API processes is restarted", restarted_without_sql),
         layout=Layout(apis=2),
+        plan=Plan(choices_a_second=100.0),  # Starting a process takes one of two cores.
     ),
 )

@@ -225,3 +225,13 @@ async def test_a_frozen_client_does_not_keep_its_locks(fresh_postgres_url: str) 
 
             await database.write(lambda c: c.execute(text("DELETE FROM leases")))
     frozen.dispose()
+
+
+async def test_patient_work_may_take_longer_than_a_transaction(fresh_postgres_url: str) -> None:
+    database = SqlDatabase(fresh_postgres_url, timeout_seconds=0.3)
+
+    await database.read(lambda c: c.execute(text("SELECT pg_sleep(1)")).all(), is_patient=True)
+
+    with pytest.raises(LedgerUnavailableError):
+        await database.read(lambda c: c.execute(text("SELECT pg_sleep(1)")).all())
+    await database.dispose()
