@@ -24,7 +24,7 @@ from service.bootstrap.stores import (
 from service.bootstrap.system import SystemClock, jitter, nonce
 from service.bulk import Bulk
 from service.decisions import Decisions
-from service.domain.clock import MINUTE_MS, SECOND_MS
+from service.domain.clock import MINUTE_MS, SECOND_MS, Clock
 from service.errors import UnavailableError
 from service.experiments import Experiments
 from service.metrics import Metrics
@@ -56,7 +56,7 @@ class ApiProcess:
     outbox: SegmentOutbox
     sql: SqlStores
     redis: RedisStores
-    clock: SystemClock
+    clock: Clock
     metrics: Metrics
     migrate: bool
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -122,12 +122,18 @@ class ApiProcess:
         self.outbox.roll_over()
 
 
-def build_api(settings: Settings, *, migrate: bool = False, is_exposed: bool = False) -> Services:
+def build_api(
+    settings: Settings,
+    *,
+    migrate: bool = False,
+    is_exposed: bool = False,
+    clock: Clock | None = None,
+) -> Services:
     """Return the services; nothing connects before they are started.
 
     Exposed is who listens where others than this machine reach it: that never goes without keys.
     """
-    clock, metrics = SystemClock(), Metrics(settings.metrics_dir)
+    clock, metrics = clock or SystemClock(), Metrics(settings.metrics_dir)
     sql = open_sql(settings)
     redis = open_redis(settings, clock, metrics, replays_deadline_ms=CHOOSE_REDIS_DEADLINE_MS)
     stores = allocation_stores(sql, redis)
@@ -170,7 +176,7 @@ def build_api(settings: Settings, *, migrate: bool = False, is_exposed: bool = F
     )
 
 
-def _keys(settings: Settings, sql: SqlStores, clock: SystemClock, *, is_exposed: bool) -> AllKeys:
+def _keys(settings: Settings, sql: SqlStores, clock: Clock, *, is_exposed: bool) -> AllKeys:
     keyring = Keyring(sql.api_keys, clock, is_exposed=is_exposed, processes=settings.api_processes)
     return AllKeys(
         Keys(sql.signing_keys, clock), keyring, KeyCacheFile(settings.outbox, settings.database)

@@ -12,6 +12,7 @@ from service.allocations.traces import Traces
 from service.bootstrap import keys
 from service.bootstrap.stores import allocation_stores, open_redis, open_sql, prepare_schema
 from service.bootstrap.system import SystemClock, jitter
+from service.domain.clock import Clock
 from service.metrics import Metrics
 from service.privacy import Eraser, Quarantines, Retention
 from service.settings import Settings
@@ -29,9 +30,11 @@ from service.worker.write_back import WriteBack
 LEASE_NAME = "allocator"
 
 
-def build_worker(settings: Settings, *, migrate: bool = False) -> Worker:
+def build_worker(
+    settings: Settings, *, migrate: bool = False, clock: Clock | None = None
+) -> Worker:
     """Return the worker; nothing connects before it runs."""
-    clock, metrics = SystemClock(), Metrics(settings.metrics_dir)
+    clock, metrics = clock or SystemClock(), Metrics(settings.metrics_dir)
     sql, redis = open_sql(settings), open_redis(settings, clock, metrics)
     stores = allocation_stores(sql, redis)
     traces, write_back = Traces(), WriteBack(redis.replays, sql.ledger, metrics)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.faults import (
     rows_clients,
+    rows_clock,
     rows_older,
+    rows_outbox,
     rows_process,
     rows_redis,
     rows_rewards,
@@ -22,5 +24,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *rows_worker.ROWS,
     *rows_rewards.ROWS,
     *rows_process.ROWS,
+    *rows_outbox.ROWS,
+    *rows_clock.ROWS,
     *rows_clients.ROWS,
 )
