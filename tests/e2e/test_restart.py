@@ -68,7 +68,7 @@ class Sender:
         try:
             if self._socket is None:
                 self._socket = socket.create_connection(("127.0.0.1", self.port), timeout=10)
-            head = b"POST /choose HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+            head = b"POST /choose HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             self._socket.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             answer = self._socket.recv(65_536)
         except (ConnectionResetError, BrokenPipeError) as error:
