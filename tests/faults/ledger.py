@@ -46,6 +46,14 @@ def orphans(stack: Stack, experiment: str) -> int:
     return _row(stack, _ORPHANS, number=number)[0]
 
 
+def is_hidden(stack: Stack) -> bool:
+    """Whether SQL is a file that only processes within a disk's mount namespace can open.
+
+    Its path from outside leads over a link into that namespace, which SQLite resolves by name.
+    """
+    return isinstance(stack.sql, Sqlite) and stack.sql.path != stack.sql.outside
+
+
 def expire_leases(stack: Stack) -> None:
     """Let every lease have run out by now, as it would have some seconds later."""
     engine = stack.sql.engine()
@@ -55,7 +63,7 @@ def expire_leases(stack: Stack) -> None:
 
 
 def _row(stack: Stack, query: str, **parameters: str | int) -> tuple[int, ...]:
-    if isinstance(stack.sql, Sqlite) and stack.disk and stack.sql.path != stack.sql.outside:
+    if isinstance(stack.sql, Sqlite) and stack.disk and is_hidden(stack):
         return _row_within(stack.disk, stack.sql.path, query, parameters)
     engine = stack.sql.engine()
     try:
@@ -68,10 +76,6 @@ def _row(stack: Stack, query: str, **parameters: str | int) -> tuple[int, ...]:
 def _row_within(
     disk: Disk, path: Path, query: str, parameters: Mapping[str, str | int]
 ) -> tuple[int, ...]:
-    """Ask a SQLite file that only processes within the disk's mount namespace can open.
-
-    Its path from outside leads over a link into another namespace, which SQLite resolves by name.
-    """
     command = [*disk.within, sys.executable, "-c", _ASK, str(path), query, json.dumps(parameters)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return tuple(json.loads(done.stdout))

@@ -19,7 +19,7 @@ from service.bootstrap.worker import audit
 from service.errors import ServiceError
 from service.settings import Settings
 from service.sla import RECOVERY_SECONDS_MAX
-from tests.faults.ledger import head
+from tests.faults.ledger import head, is_hidden
 from tests.faults.load import Attempt, Load
 from tests.faults.stack import Stack
 
@@ -109,12 +109,18 @@ def _compared(stack: Stack, load: Load) -> Books:
         differences = _differences(stack, load.experiment, rows)
         lost = sum(lost_of(load, rows))
         if not (lost or differences):
-            # What `promobandit audit` does, without the second that it takes to start.
-            database = SecretStr(stack.sql.direct_url)
-            differences += asyncio.run(audit(Settings(database_url=database)))
+            differences += _audited(stack)
     except NOT_YET as error:
         return Books(len(load.decided), 0, (f"the books cannot be read: {error!r}",))
     return Books(lost, twice_of(load, rows), tuple(differences))
+
+
+def _audited(stack: Stack) -> list[str]:
+    """Do what `promobandit audit` does, if possible without the second that it takes to start."""
+    if is_hidden(stack):
+        code, said = stack.run("audit")
+        return [] if code == 0 else [said.strip().splitlines()[-1]]
+    return asyncio.run(audit(Settings(database_url=SecretStr(stack.sql.direct_url))))
 
 
 def exported(url: str, experiment: str) -> list[dict[str, Any]]:
