@@ -98,7 +98,7 @@ def memory_stores() -> Stores:
         MemoryAllocationStore(),
         MemorySnapshotStore(),
         MemoryLeaseStore(SteadyClock()),
-        MemorySigningKeyStore(acts),
+        MemorySigningKeyStore(SteadyClock(), acts),
         acts,
         MemoryApiKeyStore(acts),
         MemoryErasureStore(ledger, acts),

@@ -58,15 +58,19 @@ class Keys:
         """Take the keys that stand in SQL now."""
         try:
             keys = await put_back(self._store, await self._store.keys(), self.held)
+            now_ms = await self._store.now_ms()
         except LedgerUnavailableError:
             if self._codec is not None:  # It signs as before: others may not know a newer key.
                 self._hold(self.held, self._codec.signing_id, is_current=False)
             raise
-        self.take(keys)
+        self._take(keys, now_ms, is_current=True)
 
-    def take(self, keys: Sequence[SigningKey], *, is_current: bool = True) -> None:
-        """Verify with these keys, and sign with the one that is newest by now."""
-        now_ms = self._clock.now_ms()
+    def take_copy(self, keys: Sequence[SigningKey]) -> None:
+        """Take keys that SQL could not be asked for, nor what time it is there."""
+        self._take(keys, self._clock.now_ms(), is_current=False)
+
+    def _take(self, keys: Sequence[SigningKey], now_ms: int, *, is_current: bool) -> None:
+        """Verify with these keys, and sign with the one that is newest by then."""
         active = [key for key in keys if key.active_from_ms <= now_ms] or keys[:1]
         signing = max(active, key=lambda key: (key.active_from_ms, key.id))
         self._hold(keys, signing.id, is_current=is_current)
@@ -112,7 +116,7 @@ class AllKeys:
             return
         _log.warning("keys_from_copy", reason="SQL cannot be asked")
         if not self.signing.are_loaded and copy.signing:
-            self.signing.take(copy.signing, is_current=False)
+            self.signing.take_copy(copy.signing)
         if not self.keyring.is_loaded:
             self.keyring.take(copy.api, copy.revision)
             self._tell_if_open()
@@ -144,12 +148,12 @@ class AllKeys:
             )
 
 
-async def rotate(store: SigningKeyStore, clock: Clock, actor: str) -> SigningKey:
+async def rotate(store: SigningKeyStore, actor: str) -> SigningKey:
     """Insert the next key, active a few minutes from now, and return it."""
     newest = max(key.id for key in await store.keys())
     if newest >= KEY_IDS_MAX:
         raise StateConflictError(f"all {KEY_IDS_MAX} key ids are in use")
-    now_ms = clock.now_ms()
+    now_ms = await store.now_ms()
     key = SigningKey(newest + 1, secrets.token_bytes(SECRET_BYTES), now_ms + LEAD_MS)
     act = signing_key_rotated(key.id, key.active_from_ms, now_ms, actor)
     if not await store.add(key, act):

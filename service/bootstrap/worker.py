@@ -94,7 +94,7 @@ async def rotate_signing_key(settings: Settings, actor: str) -> tuple[int, int]:
     """Insert the next signing key; return its id and when it becomes active."""
     sql = open_sql(settings)
     try:
-        key = await keys.rotate(sql.signing_keys, SystemClock(), actor)
+        key = await keys.rotate(sql.signing_keys, actor)
     finally:
         await sql.database.dispose()
     return key.id, key.active_from_ms

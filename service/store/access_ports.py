@@ -74,6 +74,14 @@ class SigningKeyStore(Protocol):
         """Return all keys, oldest first; makes the first one when there is none."""
         ...
 
+    async def now_ms(self) -> int:
+        """Return the time by the store's own clock.
+
+        All processes share it: one whose clock is ahead must not sign with what others do not
+        know yet.
+        """
+        ...
+
     async def add(self, key: SigningKey, act: AdminAct | None = None) -> bool:
         """Insert a key, with the act that made it; False when its id is taken."""
         ...

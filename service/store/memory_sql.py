@@ -192,9 +192,10 @@ class MemoryLeaseStore:
 
 
 class MemorySigningKeyStore:
-    """See `service.store.ports.SigningKeyStore`."""
+    """See `service.store.ports.SigningKeyStore`; the clock given stands for the database's."""
 
-    def __init__(self, acts: MemoryActStore | None = None) -> None:
+    def __init__(self, clock: Clock, acts: MemoryActStore | None = None) -> None:
+        self._clock = clock
         self._keys: dict[int, SigningKey] = {}
         self._acts = acts
 
@@ -203,6 +204,10 @@ class MemorySigningKeyStore:
         if not self._keys:
             await self.add(first_key())
         return sorted(self._keys.values(), key=lambda key: (key.active_from_ms, key.id))
+
+    async def now_ms(self) -> int:
+        """Return the time by the clock given."""
+        return self._clock.now_ms()
 
     async def add(self, key: SigningKey, act: AdminAct | None = None) -> bool:
         """Insert a key, with the act that made it; False when its id is taken."""

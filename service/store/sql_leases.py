@@ -7,19 +7,16 @@ from functools import partial
 from sqlalchemy import Connection, delete
 
 from service.store.sql_database import SqlDatabase
+from service.store.sql_statements import NOW_MS
 from service.store.sql_tables import leases
 
-_NOW_MS = {
-    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
-    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
-}
 _ACQUIRE = {
     dialect: (
         "INSERT INTO leases (name, holder, expires_at_ms)"  # noqa: S608
-        f" VALUES ({mark}, {mark}, {_NOW_MS[dialect]} + {mark})"
+        f" VALUES ({mark}, {mark}, {NOW_MS[dialect]} + {mark})"
         " ON CONFLICT (name) DO UPDATE"
         " SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms"
-        f" WHERE leases.holder = excluded.holder OR leases.expires_at_ms <= {_NOW_MS[dialect]}"
+        f" WHERE leases.holder = excluded.holder OR leases.expires_at_ms <= {NOW_MS[dialect]}"
         " RETURNING holder"
     )
     for dialect, mark in (("sqlite", "?"), ("postgresql", "%s"))

@@ -11,7 +11,7 @@ from service.domain.access import AdminAct
 from service.domain.token import SECRET_BYTES, SigningKey
 from service.store.sql_acts import insert_act
 from service.store.sql_database import SqlDatabase
-from service.store.sql_statements import insert_or_ignore
+from service.store.sql_statements import NOW_MS, insert_or_ignore
 from service.store.sql_tables import signing_keys
 
 
@@ -30,6 +30,10 @@ class SqlSigningKeyStore:
         await self.add(first_key())
         return await self._database.read(_keys)
 
+    async def now_ms(self) -> int:
+        """Return the time by the database's clock."""
+        return await self._database.read(_now_ms)
+
     async def add(self, key: SigningKey, act: AdminAct | None = None) -> bool:
         """Insert a key, with the act that made it; False when its id is taken."""
         change = partial(_add, key=key, act=act)
@@ -47,6 +51,10 @@ def _keys(connection: Connection) -> list[SigningKey]:
         SigningKey(row.id, bytes(row.secret), row.active_from_ms)
         for row in connection.execute(query)
     ]
+
+
+def _now_ms(connection: Connection) -> int:
+    return int(connection.exec_driver_sql(f"SELECT {NOW_MS[connection.dialect.name]}").scalar_one())
 
 
 def _add(connection: Connection, key: SigningKey, act: AdminAct | None) -> bool:

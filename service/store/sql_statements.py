@@ -1,9 +1,15 @@
-"""The one statement that SQLAlchemy spells differently for each database."""
+"""What has to be spelt differently for each database."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+
+# The database's clock, in milliseconds since the Unix epoch: the one that all processes share.
+NOW_MS = {
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+}
 
 
 def insert_or_ignore(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from service.domain.clock import HOUR_MS
 from service.domain.token import SECRET_BYTES, SigningKey
 from tests.sql_stores import BACKENDS, Backend, opened_backend, url_of
 
@@ -47,3 +48,10 @@ async def test_an_id_is_taken_once(backend: Backend) -> None:
     assert not await store.add(SigningKey(1, b"\x01" * 32, 1))
 
     assert await store.keys() == [first]
+
+
+async def test_the_time_is_the_stores_own_and_goes_on(backend: Backend) -> None:
+    store = backend.stores.signing_keys
+    before = await store.now_ms()
+
+    assert before <= await store.now_ms() < before + HOUR_MS

@@ -183,13 +183,14 @@ def _full(lab: Lab) -> Iterator[None]:
     assert lab.stack.disk is not None
     put(lab.stack, _filler(lab))
     plan = lab.load.plan
-    usual, plan.choices_a_second = plan.choices_a_second, 0.0
+    usual = plan.choices_a_second, plan.batches_a_second
+    plan.choices_a_second = plan.batches_a_second = 0.0
     lab.stack.disk.fill()
     lab.stack.more["filler"] = 0
     for size in FILLER_SIZES:
         _fill(lab, size)
     time.sleep(REST_SECONDS)
-    plan.choices_a_second = usual
+    plan.choices_a_second, plan.batches_a_second = usual
     yield
     lab.stack.disk.free()
 

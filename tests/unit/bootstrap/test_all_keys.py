@@ -35,8 +35,8 @@ class Place:
     def __init__(self, directory: Path) -> None:
         acts = MemoryActStore()
         self.api_keys = MemoryApiKeyStore(acts)
-        self.signing_keys = MemorySigningKeyStore(acts)
         self.clock = HandClock()
+        self.signing_keys = MemorySigningKeyStore(self.clock, acts)
         self.directory = directory
 
     def process(self) -> AllKeys:

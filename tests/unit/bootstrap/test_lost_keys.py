@@ -9,11 +9,12 @@ from tests.store_records import HandClock, a_decision
 
 
 async def test_a_key_that_sql_lost_is_put_back_and_goes_on_signing() -> None:
-    clock, store, older = HandClock(), MemorySigningKeyStore(), MemorySigningKeyStore()
+    clock = HandClock()
+    store, older = MemorySigningKeyStore(clock), MemorySigningKeyStore(clock)
     keys = Keys(store, clock)
     await keys.reload()
     await older.add((await store.keys())[0])
-    lost = await rotate(store, clock, "cli:ada")
+    lost = await rotate(store, "cli:ada")
     clock.at_ms += LEAD_MS
     await keys.reload()
     token = keys.codec().encode(a_decision(1))
@@ -27,11 +28,12 @@ async def test_a_key_that_sql_lost_is_put_back_and_goes_on_signing() -> None:
 
 
 async def test_what_stands_in_sql_is_never_replaced() -> None:
-    clock, store = HandClock(), MemorySigningKeyStore()
+    clock = HandClock()
+    store = MemorySigningKeyStore(clock)
     keys = Keys(store, clock)
     await keys.reload()
     other = SigningKey(1, b"\x01" * SECRET_BYTES, 0)
-    fresh = MemorySigningKeyStore()
+    fresh = MemorySigningKeyStore(clock)
     await fresh.add(other)
 
     store.__dict__.update(fresh.__dict__)
