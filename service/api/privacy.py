@@ -10,6 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from service.api.dependencies import ActorDep, Services, TenantDep, services_of
 from service.api.schemas import Moment, Schema, problems
+from service.api.strict_json import StrictRoute
 from service.domain.erasure import Erasure
 from service.domain.limits import ID_PATTERN, UNIT_LENGTH_MAX
 from service.privacy import Erasures
@@ -17,7 +18,7 @@ from service.reporting.formats import rfc3339
 
 _ID = "0f6a1f6f0c1e4b7f9a3d5c7b9e1f2a3b"
 _AT = "2026-11-24T07:00:00.000Z"
-router = APIRouter(tags=["privacy"])
+router = APIRouter(tags=["privacy"], route_class=StrictRoute)
 
 
 def _storable(unit: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from fastapi.routing import APIRoute
 
-from service.api import experiments, exports, operations, reports
+from service.api import experiments, exports, operations, privacy, reports, trail
 from service.api.security_headers import SECURITY_HEADERS
 from service.api.strict_json import StrictRoute
 from service.metrics import Metrics
@@ -116,7 +116,7 @@ async def test_a_body_that_breaks_off_is_no_failure_of_ours() -> None:
 
 
 def test_every_route_with_a_body_reads_it_strictly() -> None:
-    rooms = (experiments, reports, exports, operations)
+    rooms = (experiments, reports, exports, operations, privacy, trail)
     routes = [route for room in rooms for route in room.router.routes]
     lax = [
         route.path
