@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import astuple
 
 from service.domain.allocation import Publication
-from service.domain.clock import DAY_MS
+from service.domain.clock import DAY_MS, HOUR_MS
 from service.domain.decision import Decision, replay_of
 from service.domain.experiment import Experiment
 from service.errors import OutboxUnavailableError, RedisUnavailableError
@@ -34,10 +34,11 @@ class MemoryReplays:
             raise RedisUnavailableError("the deadline has passed")
         now = now_ms // DAY_MS
         newest = self.generations.setdefault(now, {})
-        before = self.generations.get(now - 1, {})
+        ahead = (now_ms + HOUR_MS) // DAY_MS  # By the clock furthest ahead.
+        others = [self.generations.get(g, {}) for g in range(now - 1, ahead + 1) if g != now]
         self.generations = {g: d for g, d in self.generations.items() if g >= now - 1}
         return [
-            _remembered(newest, before, key, value) for key, value in zip(keys, values, strict=True)
+            _remembered(newest, others, key, value) for key, value in zip(keys, values, strict=True)
         ]
 
     async def restore(self, decisions: Sequence[Decision]) -> None:
@@ -46,7 +47,8 @@ class MemoryReplays:
         for decision in decisions:
             generation = decision.decided_at_ms // DAY_MS
             self.generations.setdefault(generation, {})[decision.key] = replay_of(decision)
-            self.generations.get(generation - 1, {}).pop(decision.key, None)
+            for other in (generation - 1, generation + 1):
+                self.generations.get(other, {}).pop(decision.key, None)
 
     def _check(self) -> None:
         if self.is_down:
@@ -54,9 +56,9 @@ class MemoryReplays:
 
 
 def _remembered(
-    newest: dict[bytes, bytes], before: dict[bytes, bytes], key: bytes, value: bytes
+    newest: dict[bytes, bytes], others: Sequence[dict[bytes, bytes]], key: bytes, value: bytes
 ) -> bytes | None:
-    earlier = before.get(key) or newest.get(key)
+    earlier = next((each[key] for each in (*others, newest) if key in each), None)
     if earlier is None:
         newest[key] = value
     return earlier

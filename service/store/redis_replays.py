@@ -14,14 +14,14 @@ from service.store.redis_connection import RedisCaller, Script, script
 
 BATCH_MAX = 500
 GENERATION_MS = DAY_MS
-# A bucket is looked up to the end of the generation after its own; one hour more, for clocks
-# that disagree.
-_LIFE_MS = 2 * GENERATION_MS + HOUR_MS
+CLOCKS_APART_MS = HOUR_MS  # So far may the clocks of two processes disagree.
+# A bucket is looked up to the end of the generation after its own, by the clock furthest behind.
+_LIFE_MS = 2 * GENERATION_MS + CLOCKS_APART_MS
 _BUCKETS = 1 << 14
 _BUCKETS_A_TAG = 1 << 10  # 16 hash tags, the upper 4 bits of the key.
 _TAG_SHIFT = 4  # From the key's first byte to its tag.
 _UNUSED_BITS = 2  # From the key's first 16 bits to its bucket.
-_GENERATIONS_HELD = 3  # This one, the one before, and the one before that while restoring.
+_GENERATIONS_HELD = 5  # What is looked up, and those around it while restoring.
 _FIELD = slice(2, 10)
 _ENTRY_BYTES = 8 + REPLAY_BYTES
 
@@ -31,6 +31,7 @@ class _Call(NamedTuple):
 
     lua: Script
     generation: int
+    others: tuple[int, ...]  # Generations in which an answer may stand as well.
     now_ms: int
     deadline_ms: float | None
 
@@ -63,13 +64,18 @@ class RedisReplays:
         deadline_ms: float | None = None,
     ) -> list[bytes | None]:
         """Remember each answer unless its key has one; return the earlier answers."""
-        call = _Call(self._remember, now_ms // GENERATION_MS, now_ms, deadline_ms)
+        generation = now_ms // GENERATION_MS
+        others: tuple[int, ...] = (generation - 1,)
+        if (now_ms + CLOCKS_APART_MS) // GENERATION_MS > generation:
+            others += (generation + 1,)  # For a process that is ahead the next one has begun.
+        call = _Call(self._remember, generation, others, now_ms, deadline_ms)
         return await self._call(call, keys, values)
 
     async def restore(self, decisions: Sequence[Decision]) -> None:
         """Write what the ledger says of these decisions, over whatever is remembered."""
         now_ms = self._clock.now_ms()
-        oldest = now_ms // GENERATION_MS - 1  # Nobody looks an older one up any more.
+        # Nobody looks an older one up any more, not even where the clock is behind.
+        oldest = (now_ms - CLOCKS_APART_MS) // GENERATION_MS - 1
         by_generation: dict[int, list[Decision]] = {}
         for decision in decisions:
             generation = decision.decided_at_ms // GENERATION_MS
@@ -79,7 +85,9 @@ class RedisReplays:
             for start in range(0, len(each), BATCH_MAX):
                 batch = each[start : start + BATCH_MAX]
                 keys, values = [d.key for d in batch], [replay_of(d) for d in batch]
-                await self._call(_Call(self._restore, generation, now_ms, None), keys, values)
+                others = (generation - 1, generation + 1)
+                call = _Call(self._restore, generation, others, now_ms, None)
+                await self._call(call, keys, values)
 
     async def _call(
         self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]
@@ -102,9 +110,10 @@ class RedisReplays:
     ) -> list[bytes | None]:
         joined = b"".join(keys)
         heads = unpack(">" + "H14x" * len(keys), joined)
-        now, before = self._buckets(call.generation), self._buckets(call.generation - 1)
-        buckets = [now[head >> _UNUSED_BITS] for head in heads]
-        buckets += [before[head >> _UNUSED_BITS] for head in heads]
+        buckets: list[bytes] = []
+        for generation in (call.generation, *call.others):
+            names = self._buckets(generation)
+            buckets += [names[head >> _UNUSED_BITS] for head in heads]
         entries = b"".join([k[_FIELD] + v for k, v in zip(keys, values, strict=True)])
         if len(entries) != _ENTRY_BYTES * len(keys):
             raise ValueError(f"a value has not {REPLAY_BYTES} bytes")

@@ -14,7 +14,8 @@ from service.metrics import Metrics
 from service.store.ports import ReplayMemory
 from service.store.records import Cursor
 
-REPLAYS_REACH_MS = 48 * HOUR_MS  # Two generations: what the memory looks up at most.
+# Two generations, what the memory looks up at most, by clocks that are an hour apart.
+REPLAYS_REACH_MS = 49 * HOUR_MS
 BATCH_MAX = 500  # Decisions of one script call.
 # Answers from before the loss may have waited in the outbox while the first pass ran.
 SECOND_PASS_MS = 2 * MINUTE_MS

@@ -158,3 +158,26 @@ async def test_an_answer_restored_today_replaces_one_of_yesterday(pair: Pair) ->
     await pair.one.restore([truth])
 
     assert await pair.one.remember([truth.key], [value(8)], NOW_MS) == [replay_of(truth)]
+
+
+async def test_processes_an_hour_apart_agree_across_midnight(pair: Pair) -> None:
+    midnight = NOW_MS - NOW_MS % DAY_MS
+    behind, ahead = midnight - HOUR_MS // 2, midnight + HOUR_MS // 2
+    keys = keys_of(2)
+    await pair.one.remember(keys[:1], [value(1)], ahead)
+    await pair.other.remember(keys[1:], [value(2)], behind)
+
+    assert await pair.other.remember(keys[:1], [value(3)], behind) == [value(1)]
+    assert await pair.one.remember(keys[1:], [value(4)], ahead) == [value(2)]
+
+
+async def test_what_the_ledger_says_replaces_an_answer_of_a_process_that_is_ahead(
+    pair: Pair,
+) -> None:
+    midnight = NOW_MS - NOW_MS % DAY_MS
+    behind, ahead = midnight - HOUR_MS // 2, midnight + HOUR_MS // 2
+    truth = a_decision(1, at_ms=behind)
+    await pair.one.remember([truth.key], [value(9)], ahead)
+    await pair.other.restore([truth])
+
+    assert await pair.other.remember([truth.key], [value(8)], behind) == [replay_of(truth)]
