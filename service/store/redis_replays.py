@@ -21,7 +21,7 @@ _BUCKETS = 1 << 14
 _BUCKETS_A_TAG = 1 << 10  # 16 hash tags, the upper 4 bits of the key.
 _TAG_SHIFT = 4  # From the key's first byte to its tag.
 _UNUSED_BITS = 2  # From the key's first 16 bits to its bucket.
-_GENERATIONS_HELD = 5  # What is looked up, and those around it while restoring.
+_GENERATIONS_HELD = 4  # This one, those around it, and the one before them while restoring.
 _FIELD = slice(2, 10)
 _ENTRY_BYTES = 8 + REPLAY_BYTES
 

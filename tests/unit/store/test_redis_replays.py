@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.clock import DAY_MS
+from service.domain.clock import DAY_MS, HOUR_MS
 from service.store.redis_connection import Command, Script
 from service.store.redis_replays import RedisReplays
 from tests.store_records import NOW_MS, HandClock, a_decision
@@ -34,7 +34,7 @@ class Recorder:
         self.deadlines.append(deadline_ms)
         entries, seconds = arguments
         self.calls.append((list(keys), entries, seconds))
-        return [b"%d" % i for i in range(len(keys) // 2)]
+        return [b"%d" % i for i in range(len(entries) // 28)]
 
     async def commands(self, commands: Iterable[Command]) -> list[Any]:
         """Never asked."""
@@ -99,6 +99,16 @@ async def test_all_keys_are_declared_this_generation_first() -> None:
     assert int(seconds) == 49 * 3_600
 
 
+async def test_in_the_last_hour_of_a_day_the_next_one_is_asked_too() -> None:
+    redis = Recorder()
+    replays = RedisReplays(redis, HandClock())
+    for at_ms in (20_001 * DAY_MS - HOUR_MS - 1, 20_001 * DAY_MS - HOUR_MS):
+        await replays.remember(KEYS[:1], VALUES[:1], at_ms)
+    days = [[key.split(b":")[3] for key in keys] for keys, _, _ in redis.calls]
+
+    assert days == [[b"20000", b"19999"], [b"20000", b"19999", b"20001"]]
+
+
 async def test_a_value_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="20 bytes"):
         await RedisReplays(Recorder(), HandClock()).remember(KEYS[:1], [bytes(19)], NOW_MS)
@@ -106,7 +116,10 @@ async def test_a_value_of_another_length_is_refused() -> None:
 
 async def test_decisions_that_nobody_looks_up_any_more_are_not_restored() -> None:
     redis = Recorder()
-    old = [a_decision(1, at_ms=NOW_MS - 2 * DAY_MS), a_decision(2, at_ms=NOW_MS - 9 * DAY_MS)]
+    old = [
+        a_decision(1, at_ms=NOW_MS - 2 * DAY_MS - HOUR_MS),
+        a_decision(2, at_ms=NOW_MS - 9 * DAY_MS),
+    ]
     await RedisReplays(redis, HandClock()).restore(old)
 
     assert redis.calls == []
@@ -116,7 +129,7 @@ async def test_restoring_asks_for_500_at_a_time() -> None:
     redis = Recorder()
     await RedisReplays(redis, HandClock()).restore([a_decision(serial) for serial in range(1_200)])
 
-    assert [len(keys) // 2 for keys, _, _ in redis.calls] == [500, 500, 200]
+    assert [len(entries) // 28 for _, entries, _ in redis.calls] == [500, 500, 200]
 
 
 async def test_names_of_old_generations_are_dropped() -> None:
@@ -124,4 +137,4 @@ async def test_names_of_old_generations_are_dropped() -> None:
     for day in range(10):
         await replays.remember(KEYS[:1], VALUES[:1], NOW_MS + day * DAY_MS)
 
-    assert len(replays._names) <= 3
+    assert len(replays._names) <= 4
