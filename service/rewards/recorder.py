@@ -117,14 +117,14 @@ class Recorder:
         is_paused = self._clock.monotonic_ms() < self._ledger_paused_until_ms
         if waited_ms <= REWARD_SQL_DEADLINE_MS and not is_paused:
             try:
-                statuses = await self._commit(rewards, seconds)
+                outcome = await self._commit(rewards, seconds)
             except (LedgerUnavailableError, TimeoutError):
                 self._ledger_paused_until_ms = self._clock.monotonic_ms() + LEDGER_PAUSE_MS
                 self._metrics.circuits.paused("ledger-rewards", LEDGER_PAUSE_MS / SECOND_MS)
                 _log.warning("ledger_unavailable_rewards_queued")
             else:
-                self._keep(rewards, statuses)
-                return statuses
+                self._keep(rewards, outcome.rewards)
+                return _told(rewards, outcome)
         try:
             self._outbox.append(rewards)
             await asyncio.to_thread(self._outbox.sync)
@@ -152,14 +152,24 @@ class Recorder:
         except OutboxUnavailableError:  # They are in the ledger, which is what was promised.
             self._metrics.outbox_failed("reward")
 
-    async def _commit(self, rewards: list[Reward], seconds: float) -> Sequence[RewardStatus]:
+    async def _commit(self, rewards: list[Reward], seconds: float) -> LedgerOutcome:
         """Run one transaction under one deadline; a late one may still commit: it is idempotent."""
         commit = asyncio.create_task(self._ledger.append([], rewards))
         done, _ = await asyncio.wait({commit}, timeout=seconds)
         if not done:
             commit.add_done_callback(_forget)
             raise TimeoutError
-        return commit.result().rewards
+        return commit.result()
+
+
+def _told(rewards: Sequence[Reward], outcome: LedgerOutcome) -> Sequence[RewardStatus]:
+    """Return what callers are told: who repeats a late reward hears again that it was late."""
+    if not outcome.late:
+        return outcome.rewards
+    return [
+        RewardStatus.late if (reward.key, reward.event, reward.event_id) in outcome.late else status
+        for reward, status in zip(rewards, outcome.rewards, strict=True)
+    ]
 
 
 def _release(gathered: asyncio.Future[None]) -> None:

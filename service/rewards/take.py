@@ -78,7 +78,7 @@ class Rewards:
         reward, table = await self.prepare(tenant, wish)
         status = await self._recorder.enqueue(reward, deadline)
         self.metrics.rewarded(table.label, status.name, 1)
-        if reward.status == RewardStatus.late:
+        if _is_late(reward, status):
             raise WindowClosedError("the attribution window is closed; recorded as late")
         return status
 
@@ -114,7 +114,7 @@ class Rewards:
         except ServiceError as error:
             return error
         self.metrics.rewarded(label, status.name, 1)
-        return RewardStatus.late if reward.status == RewardStatus.late else status
+        return RewardStatus.late if _is_late(reward, status) else status
 
     async def prepare(self, tenant: int, wish: RewardWish) -> tuple[Reward, ServingTable]:
         """Return the reward as it will be recorded, or raise why it cannot be."""
@@ -152,6 +152,17 @@ class Rewards:
             occurred_at_ms,
             now_ms,
         )
+
+
+def _is_late(reward: Reward, status: RewardStatus) -> bool:
+    """Whether it is recorded as late: a repetition is what the first report was.
+
+    A retry after the window, or at a process whose clock is ahead, may be judged otherwise. Only
+    while SQL cannot be asked that judgement is all there is.
+    """
+    if status is RewardStatus.queued:
+        return reward.status == RewardStatus.late
+    return status is RewardStatus.late
 
 
 def _check(wish: RewardWish, value: float | None) -> None:

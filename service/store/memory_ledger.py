@@ -46,8 +46,8 @@ class MemoryLedger:
             refuse_what_went_back(position, stored, self._rows_of(position.witnesses))
         new, besides = self._sorted_out(decisions)
         standings = self._standings({reward.key for reward in rewards})
-        seen = {(reward.key, reward.event, reward.event_id) for reward in self._rewards}
-        new_rewards, statuses = unseen_rewards(rewards, seen)
+        seen = {(r.key, r.event, r.event_id): r.status for r in self._rewards}
+        new_rewards, statuses, late = unseen_rewards(rewards, seen)
         self._besides += besides
         self._rewards += new_rewards
         self._count(changes_of(new, new_rewards, standings))
@@ -55,7 +55,7 @@ class MemoryLedger:
             before = self._positions.get(position.segment, 0)
             self._positions[position.segment] = max(before, position.offset)
         differing = {d.key for d in decisions if answer_of(self._firsts[d.key]) != answer_of(d)}
-        return LedgerOutcome(len(new), len(besides), tuple(statuses), frozenset(differing))
+        return LedgerOutcome(len(new), len(besides), tuple(statuses), frozenset(differing), late)
 
     def _rows_of(self, wanted: Sequence[Reward]) -> list[tuple[object, ...]]:
         keys = {reward.key for reward in wanted}

@@ -40,13 +40,15 @@ class LedgerOutcome(Struct, frozen=True):
 
     `rewards` has one status per reward given, in order; `decisions_new` counts first rows,
     `conflicts` the differing answers that were kept beside the first one (new ones only).
-    `differing` are the keys whose first row is another than one that was given.
+    `differing` are the keys whose first row is another than one that was given, and `late` the
+    rewards among the duplicates that were recorded as late, by (key, event, event_id).
     """
 
     decisions_new: int
     conflicts: int
     rewards: tuple[RewardStatus, ...]
     differing: frozenset[bytes] = frozenset()
+    late: frozenset[tuple[bytes, str, str]] = frozenset()
 
 
 class EvidenceChange(Struct, frozen=True):

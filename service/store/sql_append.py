@@ -108,7 +108,7 @@ def append(
     if position is not None:
         refuse_what_went_back(position, opening.position, opening.rewards)
     new_decisions, conflicts, differing = _add_decisions(connection, statements, decisions)
-    new_rewards, standings, statuses = _sorted_out(rewards, opening.rewards)
+    new_rewards, standings, statuses, late = _sorted_out(rewards, opening.rewards)
     changes = changes_of(new_decisions, new_rewards, standings)
     buckets = [
         added(opening.buckets[key], change) if key in opening.buckets else change
@@ -117,7 +117,7 @@ def append(
     moved = {key.experiment: opening.revisions.get(key.experiment, 0) + 1 for key in changes}
     if new_rewards or buckets or position is not None:
         statements.save(connection, Additions(new_rewards, buckets, moved, position))
-    return LedgerOutcome(len(new_decisions), conflicts, tuple(statuses), differing)
+    return LedgerOutcome(len(new_decisions), conflicts, tuple(statuses), differing, late)
 
 
 def refuse_what_went_back(position: OutboxPosition, stored: int, rewards: Sequence[Row]) -> None:
@@ -188,32 +188,34 @@ def _add_decisions(
 
 def _sorted_out(
     rewards: Sequence[Reward], known: Sequence[Row]
-) -> tuple[list[Reward], dict[bytes, Standing], list[RewardStatus]]:
-    """Return the new rewards, what their decisions had before, and every reward's status."""
-    seen: set[RewardKey] = set()
+) -> tuple[list[Reward], dict[bytes, Standing], list[RewardStatus], frozenset[RewardKey]]:
+    """Return what `unseen_rewards` does, and what the decisions had before."""
+    seen: dict[RewardKey, int] = {}
     standings: dict[bytes, Standing] = {}
     for key, event, event_id, value_micros, status, converts, _ in known:
-        seen.add((key, event, event_id))
+        seen[key, event, event_id] = status
         if status == RewardStatus.accepted:
             before = standings.get(key, Standing())
             standings[key] = Standing(
                 before.value_micros + value_micros, before.has_converted or bool(converts)
             )
-    new, statuses = unseen_rewards(rewards, seen)
-    return new, standings, statuses
+    new, statuses, late = unseen_rewards(rewards, seen)
+    return new, standings, statuses, late
 
 
 def unseen_rewards(
-    rewards: Sequence[Reward], seen: set[RewardKey]
-) -> tuple[list[Reward], list[RewardStatus]]:
-    """Return the rewards that are new, in order, and the status of each of them all."""
-    new, statuses = [], []
+    rewards: Sequence[Reward], seen: dict[RewardKey, int]
+) -> tuple[list[Reward], list[RewardStatus], frozenset[RewardKey]]:
+    """Return the rewards that are new, in order, the status of each, and the late duplicates."""
+    new, statuses, late = [], [], set()
     for reward in rewards:
         reward_key = (reward.key, reward.event, reward.event_id)
         if reward_key in seen:
             statuses.append(RewardStatus.duplicate)
+            if seen[reward_key] == RewardStatus.late:
+                late.add(reward_key)
             continue
-        seen.add(reward_key)
+        seen[reward_key] = reward.status
         new.append(reward)
         statuses.append(RewardStatus(reward.status))
-    return new, statuses
+    return new, statuses, frozenset(late)

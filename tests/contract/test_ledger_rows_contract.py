@@ -59,6 +59,8 @@ async def test_ignored_and_late_rewards_are_kept_and_not_counted(
     rows, _ = await ledger.rows(7, None, 10)
 
     assert (first.rewards, again.rewards) == ((status,), (RewardStatus.duplicate,))
+    is_late = status is RewardStatus.late
+    assert again.late == ({(kept.key, kept.event, kept.event_id)} if is_late else set())
     assert rows[0].rewards == (kept,)
     assert (await bucket(ledger)).conversions == 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -88,14 +88,22 @@ def _wait(holds: Callable[[], bool]) -> None:
 
 def told_as_recorded(lab: Lab) -> None:
     """Check that nobody was told something else of a reward than what stands in the ledger."""
-    late = {key_of(row["decision_id"]) for row in lab.rows if "late" in _statuses(row)}
-    told: dict[str, set[bool]] = defaultdict(set)
-    for rewarded in lab.load.rewarded:
-        told[key_of(rewarded.decision_id)].add(rewarded.status == GONE)
-    lab.expect(bool(late), "no reward was too late")
-    lab.expect(len(late) < len(told), "every reward was too late")
-    wrong = sum(is_late != {key in late} for key, is_late in told.items())
-    lab.expect(wrong == 0, f"{wrong} rewards are recorded otherwise than was told")
+    late = Counter(
+        key_of(row["decision_id"]) for row in lab.rows for s in _statuses(row) if s == "late"
+    )
+    told = {
+        is_late: {
+            (key_of(r.decision_id), r.event_id)
+            for r in lab.load.rewarded
+            if (r.status == GONE) is is_late
+        }
+        for is_late in (True, False)
+    }
+    lab.expect(all(told.values()), "every reward was too late, or none was")
+    both = len(told[True] & told[False])
+    lab.expect(both == 0, f"of {both} rewards it was told that they count and that they are late")
+    wrong = len(Counter(key for key, _ in told[True]) - late)
+    lab.expect(wrong == 0, f"{wrong} rewards were told to be late and are not")
 
 
 def _statuses(row: dict[str, Any]) -> list[str]:

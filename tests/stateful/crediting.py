@@ -160,11 +160,12 @@ class Crediting(Machine):
             status = next(statuses)
             if status == "unavailable":
                 assert isinstance(outcome, LedgerUnavailableError)
-            elif each.status == "late" and not is_batch:
-                assert isinstance(outcome, WindowClosedError)
+            elif status == "late" or (status == "queued" and each.status == "late"):
+                is_told = outcome is RewardStatus.late if is_batch else _is_closed(outcome)
+                assert is_told, outcome
             else:
                 assert isinstance(outcome, RewardStatus), outcome
-                assert outcome.name == ("late" if each.status == "late" else status)
+                assert outcome.name == status
 
     def _settled(self, p: int, taken: Sequence[Credit]) -> list[str]:
         """Return what the rewards of one batch are told, ledger first, else the outbox."""
@@ -188,3 +189,7 @@ class Crediting(Machine):
         outbox = self.processes[p].outbox
         self.drains.files[outbox.name] += taken
         assert len(outbox.records) == len(self.drains.files[outbox.name])
+
+
+def _is_closed(outcome: Outcome) -> bool:
+    return isinstance(outcome, WindowClosedError)

@@ -10,7 +10,7 @@ from service.domain.allocation import Allocation
 from service.domain.clock import DAY_MS, HOUR_MS
 from service.domain.experiment import ExperimentState, HoldoutKind, VariantState
 
-DAYS_RESTORED_MS = 2 * DAY_MS
+DAYS_RESTORED_MS = 2 * DAY_MS + HOUR_MS
 
 
 class Told(NamedTuple):
@@ -73,7 +73,7 @@ UNKNOWN = Unknown()
 
 
 class MemoryModel:
-    """The replay memory: a day is looked up with the day before it."""
+    """The replay memory: a day is looked up with the one before it, and soon with the next."""
 
     def __init__(self) -> None:
         self.days: dict[int, dict[bytes, Told | Unknown]] = {}
@@ -82,7 +82,9 @@ class MemoryModel:
         """Return what stands for a key."""
         day = now_ms // DAY_MS
         self.days = {d: held for d, held in self.days.items() if d >= day - 1}
-        return self.days.get(day - 1, {}).get(key) or self.days.get(day, {}).get(key)
+        in_turn = day - 1, (now_ms + HOUR_MS) // DAY_MS, day
+        held = (self.days.get(each, {}).get(key) for each in in_turn)
+        return next((told for told in held if told is not None), None)
 
     def remember(self, key: bytes, told: Told | Unknown, now_ms: int) -> None:
         """Keep an answer unless there is one."""
@@ -99,7 +101,8 @@ class MemoryModel:
         """Write one row over what is there."""
         day = row.at_ms // DAY_MS
         self.days.setdefault(day, {})[row.key] = row
-        self.days.get(day - 1, {}).pop(row.key, None)
+        for other in (day - 1, day + 1):
+            self.days.get(other, {}).pop(row.key, None)
 
 
 @dataclass
@@ -113,9 +116,9 @@ class LedgerModel:
     def take(self, entry: Entry) -> str:
         """Commit an entry; return what a reward is told."""
         if isinstance(entry, Credit):
-            status = "duplicate" if entry.name in self.credits else entry.status
-            self.credits.setdefault(entry.name, entry)
-            return status
+            is_new = entry.name not in self.credits
+            status = self.credits.setdefault(entry.name, entry).status
+            return status if is_new or status == "late" else "duplicate"
         first = self.firsts.setdefault(entry.key, entry)
         if first.answer != entry.answer:
             self.beside.add(entry.answer)
