@@ -38,11 +38,12 @@ class Sheds(Protocol):
 class Limit:
     """How much of one priority may be under way: less while the loop lags, more when it does not.
 
-    Additive increase would take minutes to find 4,000; this grows by a twentieth a look while all
-    places are taken, and is cut by a quarter of what is under way when the loop lags.
+    It is cut by a quarter of what is under way when the loop lags, and grows by a twentieth a
+    look when it does not, used or not: after a stall there must be room for requests that pile
+    up because Redis or SQL hangs, which is no reason to refuse them.
     """
 
-    __slots__ = ("_ceiling", "_floor", "_was_full", "in_flight", "lag_seconds_max", "places")
+    __slots__ = ("_ceiling", "_floor", "in_flight", "lag_seconds_max", "places")
 
     def __init__(self, *, floor: int, ceiling: int, lag_seconds_max: float) -> None:
         self._floor = floor
@@ -50,22 +51,17 @@ class Limit:
         self.lag_seconds_max = lag_seconds_max
         self.places = float(ceiling)
         self.in_flight = 0
-        self._was_full = False
 
     def has_room(self) -> bool:
         """Whether one more is let in; one that is larger than the room left is let in too."""
-        if self.in_flight < self.places:
-            return True
-        self._was_full = True
-        return False
+        return self.in_flight < self.places
 
     def look(self, lag_seconds: float) -> None:
         """Adapt to the lag that the loop has now."""
         if lag_seconds > self.lag_seconds_max:
             self.places = max(self._floor, min(self.places, self.in_flight) * CUT)
-        elif self._was_full:
+        else:
             self.places = min(self._ceiling, self.places * GROWTH + 1)
-        self._was_full = False
 
 
 class Admission:
