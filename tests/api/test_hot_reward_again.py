@@ -16,10 +16,11 @@ async def rewarded_twice(first_after_ms: int, again_after_ms: int) -> tuple[HotR
     async with rig.client() as client:
         wish = {"experiment": "autumn", "unit": "u", "occasion": "o"}
         told = (await client.post("/choose", json=wish)).json()
-        for after_ms in (first_after_ms, again_after_ms):
-            rig.clock.at_ms = decided_at_ms + after_ms
-            answer = await client.post("/reward", json={"decision_id": told["decision_id"]})
-    return rig, answer
+        report = {"decision_id": told["decision_id"]}
+        rig.clock.at_ms = decided_at_ms + first_after_ms
+        await client.post("/reward", json=report)
+        rig.clock.at_ms = decided_at_ms + again_after_ms
+        return rig, await client.post("/reward", json=report)
 
 
 async def conversions(rig: HotRig) -> int:

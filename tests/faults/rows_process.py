@@ -50,7 +50,10 @@ def killed_before_its_rewards(lab: Lab) -> Iterator[None]:
     lab.stack.apis[0].kill()
     lab.load.plan.rewards_a_second = 4 * usual
     yield
-    lab.expect(orphans(lab.stack, lab.experiment) > 0, "no reward was faster than its decision")
+    # The worker may have been held in a transaction, with locks; then rewards are queued.
+    is_queued = any(rewarded.said == "queued" for rewarded in lab.load.rewarded)
+    is_first = orphans(lab.stack, lab.experiment) > 0
+    lab.expect(is_first or is_queued, "no reward was faster than its decision")
     lab.stack.workers[0].go_on()
     lab.stack.apis[0].start()
     lab.stack.wait_until_ready([0])
