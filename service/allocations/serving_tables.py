@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import TypeVar
 
 from service.allocations.lookups import Lookups
 from service.allocations.publisher import AllocationStores
@@ -18,7 +16,6 @@ from service.errors import (
     ExperimentNotFoundError,
     LedgerUnavailableError,
     RedisUnavailableError,
-    ServiceError,
     UnavailableError,
 )
 from service.logs import logger
@@ -27,14 +24,11 @@ from service.metrics import Metrics
 # Work of one turn: a change of everything at once must not hold up choices.
 CHANGES_PER_POLL_MAX = 200
 LOADS_AT_ONCE = 16
-LOOK_UPS_AT_ONCE = 4  # Of ids that are not held: most of them exist nowhere.
 SQL_POLL_MS = SECOND_MS
 # While Redis is there: what a failover made it forget to announce is not missed for long.
 SQL_CHECK_MS = 30 * SECOND_MS
 # An epoch that starts with this is of a memory that the worker is still restoring.
 RESTORING_MARK = "~"
-
-Key = TypeVar("Key", bound=Hashable)
 
 _log = logger(__name__)
 
@@ -60,8 +54,9 @@ class ServingTables:
         self._sql_polled_ms = clock.monotonic_ms() - SQL_CHECK_MS
         self._is_redis_there = True
         self._poll_turn = asyncio.Lock()
-        self._unknown_ids = Lookups(self._look_up_ids)
-        self._unknown_numbers = Lookups(self._look_up_numbers)
+        # The change list says first, once for all of them, what is new.
+        self._unknown_ids = Lookups(self._by_id.get, self._look_up_id, self.poll)
+        self._unknown_numbers = Lookups(self._held_number, self._look_up_number)
         self.is_ready = False
 
     def get(self, tenant: int, experiment_id: str) -> ServingTable | None:
@@ -76,22 +71,27 @@ class ServingTables:
         """Return every held table."""
         return list(self._by_number.values())
 
-    async def find(self, tenant: int, experiment_id: str) -> ServingTable:
+    async def find(
+        self, tenant: int, experiment_id: str, deadline: float | None = None
+    ) -> ServingTable:
         """Return a table from memory, else Redis, else SQL.
 
-        Raises `ExperimentNotFoundError` when SQL does not know it either.
+        Raises `ExperimentNotFoundError` when SQL does not know it either, and `UnavailableError`
+        when nobody has said so by the deadline, a time of the event loop (None: in two seconds).
         """
         table = self.get(tenant, experiment_id)
-        return table or await self._unknown_ids.find((tenant, experiment_id))
+        return table or await self._unknown_ids.find((tenant, experiment_id), deadline)
 
-    async def find_number(self, number: int) -> ServingTable:
-        """Return a table by number from memory, else Redis, else SQL."""
-        return self._by_number.get(number) or await self._unknown_numbers.find((number, 0))
+    async def find_number(self, number: int, deadline: float | None = None) -> ServingTable:
+        """Return a table by number from memory, else Redis, else SQL; raises like `find`."""
+        table = self.by_number(number)
+        return table or await self._unknown_numbers.find((number, 0), deadline)
 
-    async def newer(self, table: ServingTable) -> ServingTable:
+    async def newer(self, table: ServingTable, deadline: float | None = None) -> ServingTable:
         """Return the newest table of the same experiment that Redis or SQL have."""
         allocation = table.allocation
-        return await self._unknown_numbers.find((allocation.experiment, allocation.version + 1))
+        key = (allocation.experiment, allocation.version + 1)
+        return await self._unknown_numbers.find(key, deadline)
 
     def offer(self, table: ServingTable) -> None:
         """Take a table if its version is higher; of the same version, newer evidence."""
@@ -131,22 +131,15 @@ class ServingTables:
             await self._take_pending()
             self._metrics.tables_polled(self._clock.now_ms())
 
-    async def _look_up_ids(
-        self, keys: Sequence[tuple[int, str]]
-    ) -> dict[tuple[int, str], ServingTable | Exception]:
-        """Look in the change list first, once for all of them."""
-        await self.poll()
+    async def _look_up_id(self, key: tuple[int, str]) -> ServingTable:
+        return await self._required((await self._stores.experiments.get(*key)).number)
 
-        async def look_up(key: tuple[int, str]) -> ServingTable:
-            held = self._by_id.get(key)
-            return held or await self._required((await self._stores.experiments.get(*key)).number)
+    async def _look_up_number(self, key: tuple[int, int]) -> ServingTable:
+        return await self._required(*key)
 
-        return await _each(keys, look_up)
-
-    async def _look_up_numbers(
-        self, keys: Sequence[tuple[int, int]]
-    ) -> dict[tuple[int, int], ServingTable | Exception]:
-        return await _each(keys, lambda key: self._required(*key))
+    def _held_number(self, key: tuple[int, int]) -> ServingTable | None:
+        number, version = key
+        return None if version else self.by_number(number)
 
     async def _take_pending(self) -> None:
         for number, version in list(islice(self._pending.items(), CHANGES_PER_POLL_MAX)):
@@ -246,22 +239,6 @@ class ServingTables:
         if is_there != self._is_redis_there:
             _log.warning("redis_back" if is_there else "redis_gone_allocations_from_sql")
             self._is_redis_there = is_there
-
-
-async def _each(
-    keys: Sequence[Key], look_up: Callable[[Key], Awaitable[ServingTable]]
-) -> dict[Key, ServingTable | Exception]:
-    """Look some keys up at once; what one of them meets is its own."""
-    slots = asyncio.Semaphore(LOOK_UPS_AT_ONCE)
-
-    async def look_up_one(key: Key) -> ServingTable | Exception:
-        async with slots:
-            try:
-                return await look_up(key)
-            except ServiceError as error:
-                return error
-
-    return dict(zip(keys, await asyncio.gather(*map(look_up_one, keys)), strict=True))
 
 
 def _take_evidence(held: ServingTable, publication: Publication) -> None:
