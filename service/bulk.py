@@ -36,9 +36,11 @@ class Bulk:
         self._decisions = decisions
         self._places = asyncio.Semaphore(SLICES_IN_FLIGHT_MAX)
 
-    async def table(self, tenant: int, experiment_id: str) -> ServingTable:
+    async def table(
+        self, tenant: int, experiment_id: str, deadline: float | None = None
+    ) -> ServingTable:
         """Return a started experiment's table, or raise what the caller is told."""
-        return await self._decisions.table(tenant, experiment_id)
+        return await self._decisions.table(tenant, experiment_id, deadline)
 
     async def choose(
         self,

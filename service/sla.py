@@ -6,6 +6,8 @@ TEMPLATE_BUDGET_MS = 2_000  # What an e-mail template waits before it gives the 
 CHOOSE_REDIS_DEADLINE_MS = 100
 # A choice that has waited so long for its turn is answered without asking Redis at all.
 CHOOSE_WAIT_MS = 150
+# With a full disk under the outbox, SQL has so long to take a choice before that is refused.
+CHOOSE_SQL_DEADLINE_MS = 1_000
 # With Redis or SQL gone, hung or slow, a choice for a known experiment is answered within this.
 CHOOSE_FAULT_MS = 250
 # Of what is let in under overload, calls of 200 units included, 99 % are answered within this.

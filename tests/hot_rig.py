@@ -63,8 +63,11 @@ class HeldTables:
         table = self.by_name.get(experiment_id)
         return table if table and table.experiment.tenant == tenant else None
 
-    async def find(self, tenant: int, experiment_id: str) -> ServingTable:
+    async def find(
+        self, tenant: int, experiment_id: str, deadline: float | None = None
+    ) -> ServingTable:
         """Return a held table, or raise."""
+        del deadline
         table = self.get(tenant, experiment_id)
         if table is None:
             raise ExperimentNotFoundError("no such experiment")

@@ -9,8 +9,8 @@ from service.errors import RateLimitedError
 class RateLimit:
     """Lets a call in while the bucket holds anything at all, however much the call takes.
 
-    A batch is charged once it was decoded, so its size cannot be asked for first; whoever
-    takes more than there is waits until the debt is paid. Holds for this process alone.
+    A call is charged as one before it is read, and the rest of a batch once that is decoded;
+    whoever takes more than there is waits until the debt is paid. Holds for this process alone.
     """
 
     __slots__ = ("_at_ms", "_capacity", "_clock", "_per_ms", "_tokens")
@@ -34,3 +34,7 @@ class RateLimit:
                 retry_after_seconds=(1.0 - tokens) / self._per_ms / SECOND_MS,
             )
         self._tokens = tokens - count
+
+    def owe(self, count: int) -> None:
+        """Charge what a call that was let in turned out to hold besides."""
+        self._tokens -= count

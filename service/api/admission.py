@@ -12,15 +12,19 @@ TICK_SECONDS = 0.02  # How often the lag of the event loop is looked at.
 # A cut answers one look; the next one waits until the loop has worked off what was let in before.
 CUT = 0.75
 GROWTH = 1.05
+# Of the places, what one call may take and what calls of many units may take together: a send
+# of 10,000 must be let in at any time, and must not keep single choices out.
+LARGEST_SHARE, LARGE_ONES_SHARE = 0.25, 0.75
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 1, 3  # Apart, so that they do not come back together.
 
 
 class Priority(IntEnum):
-    """Who is let in while not all can be: rewards before choices before reports."""
+    """Who is let in while not all can be: rewards before choices before reports and exports."""
 
     REWARD = 0
     CHOOSE = 1
     REPORT = 2
+    EXPORT = 3
 
 
 class Sheds(Protocol):
@@ -38,12 +42,13 @@ class Sheds(Protocol):
 class Limit:
     """How much of one priority may be under way: less while the loop lags, more when it does not.
 
-    It is cut by a quarter of what is under way when the loop lags, and grows by a twentieth a
-    look when it does not, used or not: after a stall there must be room for requests that pile
-    up because Redis or SQL hangs, which is no reason to refuse them.
+    It is cut by a quarter of what is under way when the loop lags twice in a row: once may have
+    been a machine that stood still, and is over. It grows by a twentieth a look when the loop
+    does not lag, used or not: there must be room for requests that pile up because Redis or SQL
+    hangs, which is no reason to refuse them.
     """
 
-    __slots__ = ("_ceiling", "_floor", "in_flight", "lag_seconds_max", "places")
+    __slots__ = ("_ceiling", "_floor", "_lagged", "in_flight", "lag_seconds_max", "places")
 
     def __init__(self, *, floor: int, ceiling: int, lag_seconds_max: float) -> None:
         self._floor = floor
@@ -51,17 +56,26 @@ class Limit:
         self.lag_seconds_max = lag_seconds_max
         self.places = float(ceiling)
         self.in_flight = 0
+        self._lagged = False
 
-    def has_room(self) -> bool:
-        """Whether one more is let in; one that is larger than the room left is let in too."""
-        return self.in_flight < self.places
+    def weight(self, size: int) -> int:
+        """Return how many places a call of a size takes: never so many that it is never let in."""
+        return 1 if size <= 1 else max(1, min(size, int(self.places * LARGEST_SHARE)))
+
+    def has_room(self, weight: int = 1) -> bool:
+        """Whether a call is let in; large ones leave a share of the places to single ones."""
+        if weight == 1:
+            return self.in_flight < self.places
+        return self.in_flight + weight <= self.places * LARGE_ONES_SHARE
 
     def look(self, lag_seconds: float) -> None:
         """Adapt to the lag that the loop has now."""
-        if lag_seconds > self.lag_seconds_max:
+        lags = lag_seconds > self.lag_seconds_max
+        if lags and self._lagged:
             self.places = max(self._floor, min(self.places, self.in_flight) * CUT)
-        else:
+        elif not lags:
             self.places = min(self._ceiling, self.places * GROWTH + 1)
+        self._lagged = lags
 
 
 class Admission:
@@ -81,6 +95,7 @@ class Admission:
             Priority.REWARD: Limit(floor=128, ceiling=8_192, lag_seconds_max=0.150),
             Priority.CHOOSE: Limit(floor=128, ceiling=4_096, lag_seconds_max=0.100),
             Priority.REPORT: Limit(floor=2, ceiling=16, lag_seconds_max=0.050),
+            Priority.EXPORT: Limit(floor=1, ceiling=4, lag_seconds_max=0.050),
         }
         self._expected_at = 0.0
         self._timer: asyncio.TimerHandle | None = None

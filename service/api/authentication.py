@@ -25,6 +25,7 @@ URL_KEY_SCOPES = frozenset({Scope.CHOOSE})
 # A web page elsewhere may have its own name resolve to this machine, and have a browser here ask
 # an open service; the browser then names the page's host.
 _LOOPBACK = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?")
+_PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"via"})
 _URL_KEY = re.compile(rb"(?:^|&)key=([^&]*)")
 
 Headers = Mapping[bytes, bytes]
@@ -35,6 +36,10 @@ class RateLimit(Protocol):
 
     def take(self, count: int) -> None:
         """Use some of it up, or raise `RateLimitedError`."""
+        ...
+
+    def owe(self, count: int) -> None:
+        """Use some more of it up, of a call that was let in."""
         ...
 
 
@@ -85,12 +90,14 @@ class Authentication:
 
     def holder(self, headers: Headers, needed: Scope) -> Holder:
         """Return who asks, if the key may be used for it."""
+        # A browser shows a key that it remembers to whatever page makes it ask.
+        if headers.get(b"sec-fetch-site") == b"cross-site":
+            raise ForbiddenError("pages of elsewhere may not ask")
         shown = headers.get(b"authorization")
         if shown is None:
             if self._keyring.open_principal() is None:
                 raise UnauthenticatedError(NO_KEY)
-            if not _LOOPBACK.fullmatch(headers.get(b"host", b"localhost")):
-                raise UnauthenticatedError("without a key, ask by an address of this machine")
+            _check_is_local(headers)
             return ANYBODY
         if shown[:7] == BEARER:
             found = self._keyring.authenticate(shown[7:].decode("latin-1"))
@@ -112,6 +119,16 @@ class Authentication:
         if found.principal.scopes != URL_KEY_SCOPES:
             raise ForbiddenError("a key in the URL may have no scope but choose")
         return found
+
+
+def _check_is_local(headers: Headers) -> None:
+    """Let in without a key only who asks on this machine, and neither for a page nor a proxy."""
+    origin = headers.get(b"origin", b"http://localhost").partition(b"://")[2]
+    named = (headers.get(b"host", b"localhost"), origin)
+    if not all(_LOOPBACK.fullmatch(name) for name in named):
+        raise UnauthenticatedError("without a key, ask by an address of this machine")
+    if not _PROXIED.isdisjoint(headers):
+        raise UnauthenticatedError("a proxy makes the service reachable for others: make a key")
 
 
 def _key_in(header: bytes) -> str:

@@ -16,6 +16,7 @@ from service.domain.access import AdminAct, Principal
 from service.domain.clock import Clock
 from service.domain.limits import ID_PATTERN
 from service.domain.serving import ServingTable
+from service.errors import InvalidInputError
 from service.experiments import Experiments, Target
 from service.metrics import Metrics
 from service.privacy import Erasures
@@ -25,6 +26,7 @@ from service.rewards import Rewards
 
 ACTOR_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.@:+-]{0,63}$"
 ACTOR_DEFAULT = "anonymous"
+RESERVED_ACTORS = ("key:", "cli:")  # The service writes these, and nobody else may.
 
 
 class Health(Protocol):
@@ -114,6 +116,8 @@ Actor = Annotated[
 
 def actor_of(principal: PrincipalDep, actor: Actor = ACTOR_DEFAULT) -> str:
     """Return who acts: what they say of themselves, and the key that proves it."""
+    if actor.startswith(RESERVED_ACTORS):
+        raise InvalidInputError("X-Actor must not start with key: or cli:")
     if principal.key_id is None:
         return actor
     key = f"key:{principal.key_id}"

@@ -28,41 +28,49 @@ class Gate:
         self._app = app
         self._routes = routes
         self._authentication = authentication
-        # Only reports give way to choices. An experiment must be paused most of all when much
-        # is asked, and those who watch must see it.
-        self._reports = admission.limit(Priority.REPORT)
-        self._refuse = admission.refuse
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its principal, or answer why not."""
-        needed = self._needed(scope) if scope["type"] == "http" else None
-        if needed is None:
+        route = self._route(scope) if scope["type"] == "http" else None
+        needed = None if route is None else scope_of(route, scope["method"])
+        if route is None or needed is None:
             await self._app(scope, receive, send)
             return
-        is_report = needed is access.Scope.REPORT
+        limit = self._admission.limit(_priority(route))
+        is_limited = needed is access.Scope.REPORT
         try:
             holder = self._admitted(scope, needed)
+            if is_limited and not limit.has_room():
+                raise self._admission.refuse(_priority(route))
         except ServiceError as error:
             await on_service_error(error)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = holder.principal
-        self._reports.in_flight += is_report
+        limit.in_flight += is_limited
         try:
             await self._app(scope, receive, send)
         finally:
-            self._reports.in_flight -= is_report
+            limit.in_flight -= is_limited
 
-    def _needed(self, scope: Scope) -> access.Scope | None:
-        """Return the scope the route needs; a path that is no route's has nothing to guard."""
+    def _route(self, scope: Scope) -> str | None:
+        """Return the route's template; a path that is no route's has nothing to guard."""
         for route in self._routes:
             if route.path_regex.match(scope["path"]):
-                return scope_of(route.path, scope["method"])
+                return route.path
         return None
 
     def _admitted(self, scope: Scope, needed: access.Scope) -> Holder:
         holder = self._authentication.holder(dict(scope["headers"]), needed)
         if holder.limit is not None:
             holder.limit.take(1)
-        if needed is access.Scope.REPORT and not self._reports.has_room():
-            raise self._refuse(Priority.REPORT)
         return holder
+
+
+def _priority(route: str) -> Priority:
+    """Return whose places a reading takes: exports last long, and must not keep reports out.
+
+    Only readings give way to choices. An experiment must be paused most of all when much is
+    asked, and those who watch must see it.
+    """
+    return Priority.EXPORT if "/decisions." in route else Priority.REPORT

@@ -67,14 +67,12 @@ class HotRoutes:
     async def choose(self, call: Call) -> Response:
         """POST /choose."""
         experiment, wish = choice_of(call.body)
-        call.charge(1)
         answer = await self._decisions.choose(call.tenant, experiment, wish, call.deadline)
         return Response(200, _encode(choice_answered(answer)))
 
     async def choose_by_query(self, call: Call) -> Response:
         """GET /choose: the same for e-mail templates, as JSON or as the variant's bare id."""
         experiment, wish, is_text = choice_of_query(call.query)
-        call.charge(1)
         answer = await self._decisions.choose(call.tenant, experiment, wish, call.deadline)
         if is_text:
             return Response(200, answer.variant_id.encode(), TEXT, UNCACHED)
@@ -83,8 +81,8 @@ class HotRoutes:
     async def choose_batch(self, call: Call) -> Response:
         """POST /choose/batch."""
         request = send_of(call.body)
-        call.charge(len(request.units))
-        table = await self._bulk.table(call.tenant, request.experiment)
+        call.owe(len(request.units) - 1)
+        table = await self._bulk.table(call.tenant, request.experiment, call.deadline)
         payloads: dict[str, msgspec.Raw] = {}
         slices = self._bulk.choose(table, request.occasion, request.units, call.deadline)
         # Encoded slice by slice, so that no turn of the loop is long.
@@ -106,14 +104,13 @@ class HotRoutes:
     async def reward(self, call: Call) -> Response:
         """POST /reward."""
         wish = reward_of(call.body)
-        call.charge(1)
         status = await self._rewards.reward(call.tenant, wish, call.deadline)
         return Response(202 if status is RewardStatus.queued else 200, _STATUSES[status])
 
     async def reward_batch(self, call: Call) -> Response:
         """POST /reward/batch."""
         wishes = rewards_of(call.body)
-        call.charge(len(wishes))
+        call.owe(len(wishes) - 1)
         outcomes = await self._rewards.reward_batch(call.tenant, wishes, call.deadline)
         results = [reward_answered(outcome) for outcome in outcomes]
         return Response(200, _encode(RewardBatchResponse(results)))

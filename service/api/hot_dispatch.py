@@ -27,6 +27,7 @@ from service.api.hot_http import (
     read_json,
     respond,
 )
+from service.api.request_ids import HARMLESS, REQUEST_ID_HEADER, request_id_of
 from service.errors import InvalidInputError, ServiceError
 from service.metrics import Metrics
 from service.sla import TEMPLATE_BUDGET_MS
@@ -34,10 +35,9 @@ from service.sla import TEMPLATE_BUDGET_MS
 AsgiApp = Callable[[HttpScope, Receive, Send], Awaitable[None]]
 
 BUDGET_HEADER = b"x-budget-ms"  # How long the caller waits; more than the longest is taken for it.
-REQUEST_ID_HEADER = b"x-request-id"
 BYTES_PER_PLACE = 512  # A call for 200 units weighs as much as 8 single ones.
-_BUDGET = re.compile(rb"[1-9][0-9]{0,8}")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
+LENGTH_DIGITS = 18
+_BUDGET = re.compile(rb"[0-9]+")
 
 _log = structlog.get_logger(__name__)
 
@@ -87,25 +87,23 @@ class HotDispatcher:
         headers: Mapping[bytes, bytes],
         receive: Receive,
     ) -> Response:
-        """Ask who it is and whether there is room before anything is read or decoded."""
+        """Ask who it is, what is left to them and whether there is room, before reading it."""
         holder = self._holder(route, scope, headers)
+        if holder.limit is not None:
+            holder.limit.take(1)
+        deadline = _deadline(headers)
         limit = self._admission.limit(route.priority)
-        if not limit.has_room():
+        weight = limit.weight(_size(headers, route.body_bytes_max))
+        if not limit.has_room(weight):
             raise self._admission.refuse(route.priority)
-        body, deadline = b"", _deadline(headers)
-        if route.body_bytes_max:
-            body = await read_json(headers, receive, route.body_bytes_max)
-        call = Call(
-            holder.principal.tenant,
-            body,
-            scope["query_string"],
-            _free if holder.limit is None else holder.limit.take,
-            deadline,
-        )
-        weight = 1 + len(body) // BYTES_PER_PLACE
         limit.in_flight += weight
         try:
-            return await route.handler(call)
+            body = b""
+            if route.body_bytes_max:
+                body = await read_json(headers, receive, route.body_bytes_max)
+            owe = _free if holder.limit is None else holder.limit.owe
+            tenant, query = holder.principal.tenant, scope["query_string"]
+            return await route.handler(Call(tenant, body, query, owe, deadline))
         finally:
             limit.in_flight -= weight
 
@@ -121,21 +119,32 @@ def _free(_count: int) -> None:
     """Charge nobody."""
 
 
+def _size(headers: Mapping[bytes, bytes], bytes_max: int) -> int:
+    """Return how much a body may hold, in single choices; one of unknown length may hold most."""
+    length = headers.get(b"content-length")
+    if length is None:
+        return bytes_max // BYTES_PER_PLACE if b"transfer-encoding" in headers else 0
+    # A digit more than any limit has is as much as a thousand more.
+    return int(length[:LENGTH_DIGITS]) // BYTES_PER_PLACE
+
+
 def _deadline(headers: Mapping[bytes, bytes]) -> float | None:
     """Return when the caller's patience ends, by the event loop's clock."""
     budget = headers.get(BUDGET_HEADER)
     if budget is None:
         return None
     if not _BUDGET.fullmatch(budget):
-        raise InvalidInputError("X-Budget-Ms must be a whole number of milliseconds above 0")
-    budget_ms = min(int(budget), TEMPLATE_BUDGET_MS)
+        raise InvalidInputError("X-Budget-Ms must be a whole number of milliseconds")
+    digits = budget.lstrip(b"0")
+    is_long = len(digits) > len(str(TEMPLATE_BUDGET_MS))
+    budget_ms = TEMPLATE_BUDGET_MS if is_long else min(int(digits or b"0"), TEMPLATE_BUDGET_MS)
     return asyncio.get_running_loop().time() + budget_ms / 1_000
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> bytes | None:
     """Return the caller's name for the request, if it is harmless."""
     shown = headers.get(REQUEST_ID_HEADER)
-    return shown if shown is not None and _REQUEST_ID.fullmatch(shown) else None
+    return shown if shown is not None and HARMLESS.fullmatch(shown) else None
 
 
 def _wrong_method(by_method: Mapping[str, HotRoute]) -> Response:
@@ -150,7 +159,7 @@ def _wrong_method(by_method: Mapping[str, HotRoute]) -> Response:
 
 
 def _failure(error: Exception, scope: HttpScope, headers: Mapping[bytes, bytes]) -> Response:
-    """Return what the caller is told; only what nobody foresaw is logged."""
+    """Return what the caller is told; only what nobody foresaw is logged, under a name."""
     if isinstance(error, HttpError):
         return error.response
     if isinstance(error, ServiceError):
@@ -158,12 +167,10 @@ def _failure(error: Exception, scope: HttpScope, headers: Mapping[bytes, bytes])
         extra = headers_of(status, error.retry_after_seconds)
         encoded = tuple((name.lower().encode(), text.encode()) for name, text in extra.items())
         return Response(status, body, PROBLEM, encoded)
-    request_id = _request_id(headers)
+    request_id = request_id_of(scope["headers"])
     _log.error(
-        "hot_route_failed",
-        path=scope["path"],
-        request_id=None if request_id is None else request_id.decode(),
-        exc_info=error,
+        "hot_route_failed", path=scope["path"], request_id=request_id.decode(), exc_info=error
     )
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    return Response(status, problem_of_status(status, FAILED), PROBLEM)
+    named = () if _request_id(headers) else ((REQUEST_ID_HEADER, request_id),)
+    return Response(status, problem_of_status(status, FAILED), PROBLEM, named)

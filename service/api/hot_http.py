@@ -38,7 +38,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     tenant: int
     body: bytes
     query: bytes
-    charge: Callable[[int], None]
+    owe: Callable[[int], None]  # Told how many more units than one the call holds.
     deadline: float | None
 
 

@@ -9,14 +9,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 REQUEST_ID_HEADER = b"x-request-id"
-_HARMLESS = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
+HARMLESS = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
 _BYTES = 12
 
 
 def request_id_of(headers: list[tuple[bytes, bytes]]) -> bytes:
     """Return the name the caller gave a request if it is harmless, else a new one."""
     for name, value in headers:
-        if name == REQUEST_ID_HEADER and _HARMLESS.fullmatch(value):
+        if name == REQUEST_ID_HEADER and HARMLESS.fullmatch(value):
             return value
     return secrets.token_hex(_BYTES).encode()
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from service.decisions.answers import fall_back, first_answer
 from service.decisions.batches import Asking, Batches, Waiting, askings
+from service.decisions.recording import Recording
 from service.decisions.wish import Eligible, Wish, picked
 from service.domain.assignment import Pick
 from service.domain.clock import Clock
@@ -21,8 +22,6 @@ from service.domain.serving import ServingTable
 from service.domain.token import TokenCodec
 from service.errors import (
     ExperimentNotStartedError,
-    LedgerUnavailableError,
-    OutboxUnavailableError,
     RedisUnavailableError,
     UnavailableError,
 )
@@ -56,8 +55,13 @@ class Tables(Protocol):
         """Return a held table, or None."""
         ...
 
-    async def find(self, tenant: int, experiment_id: str) -> ServingTable:
-        """Return a table, asking Redis and SQL; raises `ExperimentNotFoundError`."""
+    async def find(
+        self, tenant: int, experiment_id: str, deadline: float | None = None
+    ) -> ServingTable:
+        """Return a table, asking Redis and SQL.
+
+        Raises `ExperimentNotFoundError`, or `UnavailableError` when the deadline passes.
+        """
         ...
 
     async def newer(self, table: ServingTable) -> ServingTable:
@@ -85,10 +89,12 @@ class Decisions:
     nonce: Callable[[], str]
     metrics: Metrics
     _batches: Batches = field(init=False)
+    _recording: Recording = field(init=False)
 
     def __post_init__(self) -> None:
         """Gather the choices of a turn for `_settle_batch`."""
         self._batches = Batches(self._settle_batch, self.metrics)
+        self._recording = Recording(self.outbox, self.ledger, self.clock, self.metrics)
 
     async def choose(
         self, tenant: int, experiment_id: str, wish: Wish, deadline: float | None = None
@@ -99,7 +105,7 @@ class Decisions:
         """
         table = self.tables.get(tenant, experiment_id)
         if table is None or table.allocation.state is ExperimentState.DRAFT:
-            table = await self.table(tenant, experiment_id)
+            table = await self.table(tenant, experiment_id, deadline)
         decision = self.candidate(table, wish)
         asks = wish.occasion is not None and wish.force is None
         decision, replayed = await self._batches.enqueue(decision, deadline, asks=asks)
@@ -108,11 +114,13 @@ class Decisions:
             table = await self.table_with(table, decision.variant)
         return Answer(decision, self.decision_id(decision), replayed, table)
 
-    async def table(self, tenant: int, experiment_id: str) -> ServingTable:
+    async def table(
+        self, tenant: int, experiment_id: str, deadline: float | None = None
+    ) -> ServingTable:
         """Return a started experiment's table, or raise what the caller is told."""
         table = self.tables.get(tenant, experiment_id)
         if table is None:
-            table = await self.tables.find(tenant, experiment_id)
+            table = await self.tables.find(tenant, experiment_id, deadline)
         if table.allocation.state is ExperimentState.DRAFT:
             raise ExperimentNotStartedError(
                 "the experiment is a draft; resume it or set its state to running"
@@ -190,7 +198,7 @@ class Decisions:
             replayed = set[int]().union(
                 *await asyncio.gather(*(self._ask(decisions, asking) for asking in asks))
             )
-        await self._record(decisions)
+        await self._recording.record(decisions)
         return Settled(decisions, replayed)
 
     async def _ask(self, decisions: list[Decision], asking: Asking) -> set[int]:
@@ -212,14 +220,3 @@ class Decisions:
         if replayed:
             self.metrics.replayed(len(replayed))
         return replayed
-
-    async def _record(self, decisions: list[Decision]) -> None:
-        """Append to the outbox, or to the ledger when the outbox cannot take it."""
-        try:
-            self.outbox.append(decisions)
-        except OutboxUnavailableError:
-            self.metrics.outbox_failed("choice")
-            try:
-                await self.ledger.append(decisions, [])
-            except LedgerUnavailableError as error:
-                raise OutboxUnavailableError("decisions cannot be recorded now") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-PRIORITIES = ("reward", "choose", "report")
+PRIORITIES = ("reward", "choose", "report", "export")
 
 
 class OverloadMetrics:

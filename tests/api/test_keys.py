@@ -61,6 +61,58 @@ async def test_an_open_service_is_not_for_pages_of_elsewhere(rig: HotRig, host: 
     assert (await asked(rig, {"Host": host})).status_code == 401
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"X-Forwarded-For": "10.0.0.1"},
+        {"Forwarded": "for=10.0.0.1"},
+        {"Via": "1.1 proxy"},
+    ],
+    ids=str,
+)
+async def test_an_open_service_answers_neither_pages_nor_proxies(
+    rig: HotRig, headers: dict[str, str]
+) -> None:
+    assert (await asked(rig, headers)).status_code in {401, 403}
+
+
+async def test_a_page_of_this_machine_may_ask_an_open_service(rig: HotRig) -> None:
+    headers = {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"}
+
+    assert (await asked(rig, headers)).status_code == 200
+
+
+async def test_a_page_of_elsewhere_cannot_use_a_key_that_the_browser_remembers() -> None:
+    house = House()
+    key = let_in(house.keyring)
+
+    async with house.client(key) as client:
+        await client.put("/experiments/spring", json=AB)
+        headers = {"Sec-Fetch-Site": "cross-site"}
+        answer = await client.post("/experiments/spring/stop", headers=headers)
+
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("actor", ["key:abc", "cli:root"])
+async def test_nobody_can_act_in_the_name_of_the_service(actor: str) -> None:
+    async with House().client() as client:
+        answer = await client.put("/experiments/spring", json=AB, headers={"X-Actor": actor})
+
+    assert answer.status_code == 422
+
+
+async def test_a_body_that_is_refused_is_charged_all_the_same(rig: HotRig) -> None:
+    key = {"Authorization": f"Bearer {let_in(rig.keyring, rate_max=1)}"}
+
+    statuses = [(await asked(rig, key, json=[])).status_code for _ in range(2)]
+
+    assert statuses == [422, 429]
+
+
 async def test_once_there_is_a_key_nobody_is_let_in_without_one(rig: HotRig) -> None:
     let_in(rig.keyring)
 
