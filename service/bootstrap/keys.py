@@ -92,7 +92,9 @@ class AllKeys:
     _was_told_open: bool = field(default=False, init=False)
 
     async def load(self) -> None:
-        """Take all that stand in SQL now."""
+        """Take all that stand in SQL now; what the copy knows to be revoked stays so."""
+        if not self.keyring.is_loaded and (copy := self.cache.load()) is not None:
+            self.keyring.remember_revoked(copy.api)
         await asyncio.gather(self.signing.reload(), self.keyring.reload())
         await self._changed()
 
@@ -118,7 +120,7 @@ class AllKeys:
         if not self.signing.are_loaded and copy.signing:
             self.signing.take_copy(copy.signing)
         if not self.keyring.is_loaded:
-            self.keyring.take(copy.api, copy.revision)
+            self.keyring.take(copy.api, copy.revision, copy.tenants)
             self._tell_if_open()
 
     async def _changed(self) -> None:
@@ -126,7 +128,8 @@ class AllKeys:
         if not (self.signing.are_loaded and self.keyring.is_loaded):
             return
         api = tuple(structs.replace(key, last_used_at_ms=None) for key in self.keyring.keys)
-        held = HeldKeys(self.signing.held, api, self.keyring.revision)
+        tenants = tuple(self.keyring.tenants)
+        held = HeldKeys(self.signing.held, api, self.keyring.revision, tenants)
         if held == self._saved:
             return
         try:

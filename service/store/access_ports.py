@@ -39,12 +39,30 @@ class ApiKeyStore(Protocol):
         """
         ...
 
+    async def put_back(
+        self, tenants: Sequence[Tenant], keys: Sequence[ApiKey], at_ms: int, actor: str
+    ) -> list[str]:
+        """Write again what SQL lost, each key with an act, in one transaction.
+
+        Tenants and keys that stand are left alone, but for a revocation that they lack. A tenant
+        whose number or name is another's by now is left out, and so are its keys.
+
+        Returns
+        -------
+        list of str
+            The ids of the keys that were inserted or revoked.
+        """
+        ...
+
     async def all(self) -> list[ApiKey]:
         """Return every key ever made, oldest first; expired and revoked ones are kept."""
         ...
 
     async def revision(self) -> int:
-        """Return a number that every `add` and `revoke` raises; cheap enough to ask each second."""
+        """Return a number that every `add` and `revoke` raises; cheap enough to ask each second.
+
+        A lower one than before tells that the store went back to an older state.
+        """
         ...
 
     async def touch(self, used: Mapping[str, int]) -> None:
@@ -93,6 +111,7 @@ class HeldKeys(Struct, frozen=True):
     signing: Sequence[SigningKey]
     api: Sequence[ApiKey]
     revision: int  # Of the API keys.
+    tenants: Sequence[Tenant] = ()
 
 
 class KeyCache(Protocol):

@@ -23,6 +23,22 @@ def key_created(key: ApiKey, actor: str) -> AdminAct:
     )
 
 
+def key_put_back(key: ApiKey, at_ms: int, actor: str) -> AdminAct:
+    """Return the act of inserting again an API key that SQL had lost."""
+    detail = key_created(key, actor).detail | {
+        "created_at_ms": key.created_at_ms,
+        "revoked_at_ms": key.revoked_at_ms,
+    }
+    return AdminAct(
+        tenant=key.tenant,
+        at_ms=at_ms,
+        actor=actor,
+        action="put back key",
+        subject=key.id,
+        detail=detail,
+    )
+
+
 def key_revoked(key_id: str, tenant: int, at_ms: int, actor: str) -> AdminAct:
     """Return the act of revoking an API key."""
     return AdminAct(tenant=tenant, at_ms=at_ms, actor=actor, action="revoke key", subject=key_id)

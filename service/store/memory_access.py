@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 from msgspec import structs
@@ -10,7 +10,7 @@ from msgspec import structs
 from service.domain.access import DEFAULT_TENANT_NAME, AdminAct, ApiKey, Tenant
 from service.domain.experiment import DEFAULT_TENANT
 from service.errors import StateConflictError
-from service.store.key_acts import key_created, key_revoked
+from service.store.key_acts import key_created, key_put_back, key_revoked
 
 
 class MemoryActStore:
@@ -45,7 +45,7 @@ class MemoryApiKeyStore:
         """Return the tenant of a name; it is made when there is none."""
         found = next((tenant for tenant in self._tenants if tenant.name == name), None)
         if found is None:
-            found = Tenant(len(self._tenants) + 1, name)
+            found = Tenant(max(each.number for each in self._tenants) + 1, name)
             self._tenants.append(found)
         return found
 
@@ -68,6 +68,27 @@ class MemoryApiKeyStore:
         self._keys[key_id] = structs.replace(key, revoked_at_ms=at_ms)
         self._acts.append(key_revoked(key_id, key.tenant, at_ms, actor))
         return True
+
+    async def put_back(
+        self, tenants: Sequence[Tenant], keys: Sequence[ApiKey], at_ms: int, actor: str
+    ) -> list[str]:
+        """Write again what was lost, each key with an act; return the ids of changed keys."""
+        for tenant in tenants:
+            if not any(tenant.number == t.number or tenant.name == t.name for t in self._tenants):
+                self._tenants.append(tenant)
+        refused = {tenant.number for tenant in tenants if tenant not in self._tenants}
+        changed = []
+        for key in sorted(keys, key=lambda key: key.id):
+            standing = self._keys.get(key.id)
+            if standing is None and key.tenant not in refused:
+                self._keys[key.id] = key
+                self._acts.append(key_put_back(key, at_ms, actor))
+                changed.append(key.id)
+            elif standing is not None and standing.revoked_at_ms is None and key.revoked_at_ms:
+                self._keys[key.id] = structs.replace(standing, revoked_at_ms=key.revoked_at_ms)
+                self._acts.append(key_revoked(key.id, standing.tenant, at_ms, actor))
+                changed.append(key.id)
+        return changed
 
     async def all(self) -> list[ApiKey]:
         """Return every key ever made, oldest first; expired and revoked ones are kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import Connection, Row, bindparam, func, or_, select, update
@@ -12,6 +12,7 @@ from service.errors import StateConflictError
 from service.store.key_acts import key_created, key_revoked
 from service.store.sql_acts import insert_act
 from service.store.sql_database import SqlDatabase
+from service.store.sql_lost_keys import key_values, put_back
 from service.store.sql_statements import insert_or_ignore
 from service.store.sql_tables import tenants
 from service.store.sql_tables_access import api_keys
@@ -59,6 +60,13 @@ class SqlApiKeyStore:
         change = partial(_revoke, key_id=key_id, at_ms=at_ms, actor=actor)
         return await self._database.write(change, is_repeatable=False)
 
+    async def put_back(
+        self, tenants: Sequence[Tenant], keys: Sequence[ApiKey], at_ms: int, actor: str
+    ) -> list[str]:
+        """Write again what was lost, each key with an act; return the ids of changed keys."""
+        change = partial(put_back, lost=tenants, keys=keys, at_ms=at_ms, actor=actor)
+        return await self._database.write(change)
+
     async def all(self) -> list[ApiKey]:
         """Return every key ever made, oldest first; expired and revoked ones are kept."""
         return await self._database.read(_all)
@@ -90,18 +98,7 @@ def _tenants(connection: Connection) -> list[Tenant]:
 
 
 def _add(connection: Connection, key: ApiKey, actor: str) -> None:
-    statement = insert_or_ignore(connection, api_keys).values(
-        id=key.id,
-        digest=key.digest,
-        tenant=key.tenant,
-        scopes=" ".join(sorted(key.scopes)),
-        name=key.name,
-        created_at_ms=key.created_at_ms,
-        expires_at_ms=key.expires_at_ms,
-        revoked_at_ms=key.revoked_at_ms,
-        last_used_at_ms=key.last_used_at_ms,
-        rate_max=key.rate_max,
-    )
+    statement = insert_or_ignore(connection, api_keys).values(key_values(key))
     if connection.execute(statement.returning(api_keys.c.id)).scalar() is None:
         raise StateConflictError("this key id is taken")
     insert_act(connection, key_created(key, actor))

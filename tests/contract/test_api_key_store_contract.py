@@ -144,3 +144,70 @@ async def test_the_trail_tells_who_made_and_revoked_a_key_but_no_secret(backend:
     }
     assert (revoked.actor, revoked.action, revoked.at_ms) == ("cli:eve", "revoke key", START_MS + 1)
     assert await backend.stores.acts.of_tenant(1, 10) == []
+
+
+async def test_what_was_lost_is_put_back_once_by_however_many(backend: Backend) -> None:
+    shop = Tenant(5, "shop")
+    lost = [
+        a_key(tenant=5, rate_max=7),
+        a_key("bbbbbbbbbbbb", later_ms=1, tenant=5, revoked_at_ms=START_MS + 2),
+    ]
+    stores = [backend.stores.api_keys, backend.twin.api_keys] * 2
+
+    changed = await asyncio.gather(
+        *(store.put_back([shop], lost, START_MS + 9, "service") for store in stores)
+    )
+
+    assert sorted(key_id for each in changed for key_id in each) == [key.id for key in lost]
+    assert await backend.twin.api_keys.all() == lost
+    acts = await backend.twin.acts.of_tenant(5, 10)
+    assert [(act.actor, act.action, act.at_ms) for act in acts] == [
+        ("service", "put back key", START_MS + 9)
+    ] * 2
+    assert acts[1].detail["revoked_at_ms"] == START_MS + 2
+
+
+async def test_a_new_tenant_never_gets_the_number_of_one_that_was_put_back(
+    backend: Backend,
+) -> None:
+    await backend.stores.api_keys.put_back([Tenant(2, "shop")], [], START_MS, "service")
+
+    assert (await backend.twin.api_keys.ensure_tenant("bank")).number > 2
+    assert (await backend.twin.api_keys.ensure_tenant("shop")).number == 2
+
+
+async def test_a_revocation_that_was_lost_is_written_again(backend: Backend) -> None:
+    store = backend.stores.api_keys
+    await store.add(a_key(), "cli:ada")
+    before = await store.revision()
+    revoked = a_key(revoked_at_ms=START_MS + 1)
+
+    changed = [await store.put_back([], [revoked], START_MS + n, "service") for n in (8, 9)]
+
+    assert changed == [[revoked.id], []]
+    assert await backend.twin.api_keys.all() == [revoked]
+    assert await store.revision() > before
+    act = (await backend.stores.acts.of_tenant(1, 10))[-1]
+    assert (act.actor, act.action, act.at_ms) == ("service", "revoke key", START_MS + 8)
+
+
+async def test_whoever_missed_a_revocation_does_not_take_it_back(backend: Backend) -> None:
+    store = backend.stores.api_keys
+    await store.add(a_key(), "cli:ada")
+    await store.revoke(a_key().id, START_MS + 1, "cli:ada")
+
+    assert await store.put_back([], [a_key(name="of old")], START_MS + 2, "service") == []
+    assert await store.all() == [a_key(revoked_at_ms=START_MS + 1)]
+
+
+@pytest.mark.parametrize("lost", [Tenant(2, "bank"), Tenant(3, "shop")])
+async def test_keys_of_a_tenant_that_became_another_one_stay_lost(
+    backend: Backend, lost: Tenant
+) -> None:
+    store = backend.stores.api_keys
+    assert await store.ensure_tenant("shop") == Tenant(2, "shop")
+    key = a_key(tenant=lost.number)
+
+    assert await store.put_back([lost], [key], START_MS, "service") == []
+    assert await store.all() == []
+    assert await store.tenants() == [Tenant(1, "default"), Tenant(2, "shop")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from msgspec import structs
 
 from service.access import Keyring
 from service.bootstrap.keys import AllKeys, Keys
-from service.domain.access import ApiKey, Scope, digest_of, key_text
-from service.errors import LedgerUnavailableError, UnavailableError
+from service.domain.access import ApiKey, Scope, Tenant, digest_of, key_text
+from service.errors import LedgerUnavailableError, UnauthenticatedError, UnavailableError
 from service.store.access_ports import HeldKeys
 from service.store.key_cache import KEY_CACHE, KeyCacheFile
 from service.store.memory_access import MemoryActStore, MemoryApiKeyStore
@@ -133,4 +134,57 @@ async def test_a_copy_is_written_again_when_the_disk_has_room(place: Place) -> N
 
     copy = place.copy()
     assert copy is not None
-    assert structs.replace(copy, signing=()) == HeldKeys((), [], 0)
+    assert structs.replace(copy, signing=()) == HeldKeys((), [], 0, [Tenant(1, "default")])
+
+
+async def test_the_copy_keeps_what_sql_lost(place: Place) -> None:
+    older = deepcopy(place.api_keys.__dict__)
+    await place.api_keys.add(KEY, "cli:ada")
+    await place.api_keys.revoke(KEY.id, NOW_MS + 1, "cli:ada")
+    process = place.process()
+    await process.load()
+    place.api_keys.__dict__.update(older)
+    await process.reload_access()
+
+    copy = place.copy()
+    assert copy is not None
+    assert [(key.id, key.revoked_at_ms) for key in copy.api] == [(KEY.id, NOW_MS + 1)]
+
+
+async def test_a_process_that_starts_after_a_failover_knows_what_was_revoked(place: Place) -> None:
+    await place.api_keys.add(KEY, "cli:ada")
+    older = deepcopy(place.api_keys.__dict__)
+    await place.api_keys.revoke(KEY.id, NOW_MS + 1, "cli:ada")
+    await place.process().load()
+    place.api_keys.__dict__.update(older)
+    process = place.process()
+    await process.load()
+
+    with pytest.raises(UnauthenticatedError):
+        process.keyring.authenticate(TEXT)
+    assert [key.revoked_at_ms for key in await place.api_keys.all()] == [NOW_MS + 1]
+
+
+async def test_a_database_that_was_emptied_gets_no_keys_from_the_copy(place: Place) -> None:
+    empty = deepcopy(place.api_keys.__dict__)
+    await place.api_keys.add(KEY, "cli:ada")
+    await place.api_keys.revoke(KEY.id, NOW_MS + 1, "cli:ada")
+    await place.process().load()
+    place.api_keys.__dict__.update(empty)
+    process = place.process()
+    await process.load()
+
+    assert await place.api_keys.all() == []
+    assert process.keyring.open_principal() is not None
+
+
+async def test_a_process_started_from_the_copy_puts_back_what_sql_lost(place: Place) -> None:
+    older = deepcopy(place.api_keys.__dict__)
+    await place.api_keys.add(KEY, "cli:ada")
+    await place.process().load()
+    place.api_keys.__dict__.update(older)
+    process = place.process()
+    process.restore()
+    await process.load()
+
+    assert await place.api_keys.all() == [KEY]
