@@ -69,10 +69,14 @@ def open_loop(
 
 
 def answered_loop(
-    port: int, rate: float, seconds: float, request: Callable[[int], bytes]
+    port: int,
+    rate: float,
+    seconds: float,
+    request: Callable[[int], bytes],
+    connections_max: int = CONNECTIONS,
 ) -> list[Answered]:
     """Do the same where refusals are expected; return all answers."""
-    connections = [_connect(port) for _ in range(CONNECTIONS)]
+    connections = [_connect(port) for _ in range(connections_max)]
     with select.epoll() as poller:
         for connection in connections:
             poller.register(connection.socket, select.EPOLLIN)

@@ -28,6 +28,7 @@ FACTOR = 3.0
 FACTOR_AFTER = 0.5
 GOODPUT_MIN = 0.8
 OVERLOADED = 503
+CONNECTIONS = 800  # More than the service lets in at once, so that it is the one who refuses.
 OCCASION = "0123456789"  # As long as those that replace it.
 
 
@@ -110,7 +111,7 @@ def _offered(service: Service, rate: float, seconds: float, tag: str) -> list[An
 
 
 def _sent(port: int, rate: float, seconds: float, tag: str) -> list[Answered]:
-    return answered_loop(port, rate, seconds, _request(tag))
+    return answered_loop(port, rate, seconds, _request(tag), CONNECTIONS)
 
 
 def _request(tag: str) -> Callable[[int], bytes]:

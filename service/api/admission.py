@@ -9,7 +9,8 @@ from typing import Protocol
 from service.errors import OverloadedError
 
 TICK_SECONDS = 0.02  # How often the lag of the event loop is looked at.
-# A cut answers one look; the next one waits until the loop has worked off what was let in before.
+# The processor is short when the loop lags so much on average; a share of each look goes into it.
+SHORT_LAG_SECONDS, LAG_SHARE = 0.005, 0.1
 CUT = 0.75
 GROWTH = 1.05
 # Of the places, what one call may take and what calls of many units may take together: a send
@@ -40,23 +41,38 @@ class Sheds(Protocol):
 
 
 class Limit:
-    """How much of one priority may be under way: less while the loop lags, more when it does not.
+    """How much of one priority may be under way while the processor is short, and else.
 
-    It is cut by a quarter of what is under way when the loop lags twice in a row: once may have
-    been a machine that stood still, and is over. It grows by a twentieth a look when the loop
-    does not lag, used or not: there must be room for requests that pile up because Redis or SQL
-    hangs, which is no reason to refuse them.
+    It is short when the loop lags a little all the time. Then a mean latency above
+    `seconds_max` cuts the places by a quarter of what is under way, and the next cut waits for
+    what was let in before this one. So does a loop that lags much, twice in a row: once may
+    have been a machine that stood still, and is over. Otherwise the places grow by a twentieth a
+    look, used or not: there must be room for requests that pile up because Redis or SQL hangs,
+    which is no reason to refuse them.
     """
 
-    __slots__ = ("_ceiling", "_floor", "_lagged", "in_flight", "lag_seconds_max", "places")
+    __slots__ = (
+        "_ceiling",
+        "_count",
+        "_floor",
+        "_lagged",
+        "_looks_to_wait",
+        "_seconds",
+        "in_flight",
+        "places",
+        "seconds_max",
+    )
 
-    def __init__(self, *, floor: int, ceiling: int, lag_seconds_max: float) -> None:
+    def __init__(self, *, floor: int, ceiling: int, seconds_max: float) -> None:
         self._floor = floor
         self._ceiling = ceiling
-        self.lag_seconds_max = lag_seconds_max
+        self.seconds_max = seconds_max
         self.places = float(ceiling)
         self.in_flight = 0
+        self._count = 0
+        self._seconds = 0.0
         self._lagged = False
+        self._looks_to_wait = 0
 
     def weight(self, size: int) -> int:
         """Return how many places a call of a size takes: never so many that it is never let in."""
@@ -68,11 +84,22 @@ class Limit:
             return self.in_flight < self.places
         return self.in_flight + weight <= self.places * LARGE_ONES_SHARE
 
-    def look(self, lag_seconds: float) -> None:
-        """Adapt to the lag that the loop has now."""
-        lags = lag_seconds > self.lag_seconds_max
-        if lags and self._lagged:
-            self.places = max(self._floor, min(self.places, self.in_flight) * CUT)
+    def leave(self, weight: int, seconds: float) -> None:
+        """Give the places of a call back, which took so long."""
+        self.in_flight -= weight
+        self._count += 1
+        self._seconds += seconds
+
+    def look(self, lag_seconds: float, *, is_short: bool) -> None:
+        """Adapt to the lag that the loop has now, and to what calls took since the last look."""
+        lags = lag_seconds > self.seconds_max
+        mean = self._seconds / self._count if self._count else 0.0
+        self._count, self._seconds = 0, 0.0
+        self._looks_to_wait = max(0, self._looks_to_wait - 1)
+        if (lags and self._lagged) or (is_short and mean > self.seconds_max):
+            if not self._looks_to_wait:
+                self.places = max(self._floor, min(self.places, self.in_flight) * CUT)
+                self._looks_to_wait = int(mean / (TICK_SECONDS + lag_seconds))
         elif not lags:
             self.places = min(self._ceiling, self.places * GROWTH + 1)
         self._lagged = lags
@@ -89,15 +116,16 @@ class Admission:
     def __init__(self, sheds: Sheds) -> None:
         self._sheds = sheds
         # Reports give way first: they can be asked for again. An e-mail template waits 2 s for
-        # a choice, so a tenth of a second of lag is still in time. What the floors let in takes
-        # some 30 ms: the least that keeps the processor busy, and what a stall may cut down to.
+        # a choice, so a fifth of a second is still in time. What the floors let in takes some
+        # 30 ms: the least that keeps the processor busy, and what a stall may cut down to.
         self._limits = {
-            Priority.REWARD: Limit(floor=128, ceiling=8_192, lag_seconds_max=0.150),
-            Priority.CHOOSE: Limit(floor=128, ceiling=4_096, lag_seconds_max=0.100),
-            Priority.REPORT: Limit(floor=2, ceiling=16, lag_seconds_max=0.050),
-            Priority.EXPORT: Limit(floor=1, ceiling=4, lag_seconds_max=0.050),
+            Priority.REWARD: Limit(floor=128, ceiling=8_192, seconds_max=0.300),
+            Priority.CHOOSE: Limit(floor=128, ceiling=4_096, seconds_max=0.200),
+            Priority.REPORT: Limit(floor=2, ceiling=16, seconds_max=0.100),
+            Priority.EXPORT: Limit(floor=1, ceiling=4, seconds_max=0.100),
         }
         self._expected_at = 0.0
+        self._usual_lag = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._refusals = 0
 
@@ -129,8 +157,10 @@ class Admission:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         lag = now - self._expected_at
+        self._usual_lag += (lag - self._usual_lag) * LAG_SHARE
+        is_short = self._usual_lag > SHORT_LAG_SECONDS
         for priority, limit in self._limits.items():
-            limit.look(lag)
+            limit.look(lag, is_short=is_short)
             self._sheds.in_flight(priority.name.lower(), limit.in_flight, int(limit.places))
         self._expected_at = now + TICK_SECONDS
         self._timer = loop.call_at(self._expected_at, self._tick, loop)

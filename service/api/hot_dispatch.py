@@ -97,6 +97,7 @@ class HotDispatcher:
         if not limit.has_room(weight):
             raise self._admission.refuse(route.priority)
         limit.in_flight += weight
+        started = perf_counter()
         try:
             body = b""
             if route.body_bytes_max:
@@ -105,7 +106,7 @@ class HotDispatcher:
             tenant, query = holder.principal.tenant, scope["query_string"]
             return await route.handler(Call(tenant, body, query, owe, deadline))
         finally:
-            limit.in_flight -= weight
+            limit.leave(weight, perf_counter() - started)
 
     def _holder(self, route: HotRoute, scope: HttpScope, headers: Mapping[bytes, bytes]) -> Holder:
         if not route.body_bytes_max and b"authorization" not in headers:

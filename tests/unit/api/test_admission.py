@@ -15,12 +15,12 @@ CEILING, FLOOR = 100, 10
 
 @pytest.fixture
 def limit() -> Limit:
-    return Limit(floor=FLOOR, ceiling=CEILING, lag_seconds_max=0.1)
+    return Limit(floor=FLOOR, ceiling=CEILING, seconds_max=0.1)
 
 
 def test_there_is_room_up_to_the_ceiling_while_nothing_lags(limit: Limit) -> None:
     limit.in_flight = CEILING - 1
-    limit.look(0.0)
+    limit.look(0.0, is_short=False)
 
     assert limit.has_room()
 
@@ -33,19 +33,44 @@ def test_there_is_no_room_once_all_places_are_taken(limit: Limit) -> None:
 
 def test_one_lag_is_a_machine_that_stood_still(limit: Limit) -> None:
     limit.in_flight = 40
-    limit.look(1.0)
-    limit.look(0.0)
-    limit.look(1.0)
+    limit.look(1.0, is_short=True)
+    limit.look(0.0, is_short=False)
+    limit.look(1.0, is_short=True)
 
     assert limit.places == CEILING
 
 
 def test_lasting_lag_cuts_the_places_below_what_is_under_way(limit: Limit) -> None:
     limit.in_flight = 40
-    limit.look(0.11)
-    limit.look(0.11)
+    limit.look(0.11, is_short=True)
+    limit.look(0.11, is_short=True)
 
     assert limit.places == 30
+
+
+def test_slow_answers_cut_the_places_while_the_processor_is_short(limit: Limit) -> None:
+    limit.in_flight = 48
+    limit.leave(8, 0.5)
+    limit.look(0.01, is_short=True)
+
+    assert limit.places == 30
+
+
+def test_slow_answers_alone_are_not_the_processors_fault(limit: Limit) -> None:
+    limit.in_flight = 48
+    limit.leave(8, 0.5)
+    limit.look(0.0, is_short=False)
+
+    assert limit.places == CEILING
+
+
+def test_the_next_cut_waits_for_what_was_let_in_before(limit: Limit) -> None:
+    limit.in_flight = 48
+    for _ in range(2):
+        limit.leave(4, 0.5)
+        limit.look(0.01, is_short=True)
+
+    assert limit.places == 33
 
 
 def test_lag_never_cuts_below_the_floor(limit: Limit) -> None:
@@ -57,7 +82,7 @@ def test_lag_never_cuts_below_the_floor(limit: Limit) -> None:
 def test_places_come_back_within_a_second_used_or_not(limit: Limit) -> None:
     cut_to_the_floor(limit)
     for _ in range(50):  # A second, at 20 ms a look.
-        limit.look(0.0)
+        limit.look(0.0, is_short=False)
 
     assert limit.places == CEILING
 
@@ -78,12 +103,12 @@ def test_large_calls_leave_room_for_single_ones(limit: Limit) -> None:
 
 def cut_to_the_floor(limit: Limit) -> None:
     for _ in range(100):
-        limit.look(1.0)
+        limit.look(1.0, is_short=True)
 
 
 def test_reports_give_way_before_choices_and_choices_before_rewards() -> None:
     limits = [Admission(Metrics().overload).limit(priority) for priority in Priority]
-    patience = [limit.lag_seconds_max for limit in limits]
+    patience = [limit.seconds_max for limit in limits]
 
     assert patience == sorted(patience, reverse=True)
     assert patience[Priority.REWARD] > patience[Priority.CHOOSE] > patience[Priority.REPORT]
