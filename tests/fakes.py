@@ -63,13 +63,13 @@ class CrowdedExperimentStore(MemoryExperimentStore):
     losses = 0
     is_creation_lost = False
 
-    async def create(self, experiment: Experiment, actor: str) -> Experiment:
+    async def create(self, experiment: Experiment, actor: str, above: int = 0) -> Experiment:
         """Let somebody else create it first, if that is to be so."""
         if self.is_creation_lost:
             self.is_creation_lost = False
             other = msgspec.structs.replace(experiment, exploration_floor=0.5)
             await super().create(other, "somebody-else")
-        return await super().create(experiment, actor)
+        return await super().create(experiment, actor, above)
 
     async def update(self, experiment: Experiment, action: str, actor: str) -> Experiment:
         """Let a change of somebody else's in first, as long as losses are left."""
@@ -143,7 +143,7 @@ class House:
     acts: MemoryActStore = field(default_factory=MemoryActStore)
 
     def __post_init__(self) -> None:
-        stores = AllocationStores(
+        self.stores = stores = AllocationStores(
             experiments=self.store,
             allocations=self.allocation_store,
             published=self.published,

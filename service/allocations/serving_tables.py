@@ -95,13 +95,23 @@ class ServingTables:
 
     def offer(self, table: ServingTable) -> None:
         """Take a table if its version is higher; of the same version, newer evidence."""
-        held = self._by_number.get(table.allocation.experiment)
-        if held is None or table.allocation.version > held.allocation.version:
-            allocation = table.allocation
+        allocation = table.allocation
+        held = self._by_number.get(allocation.experiment)
+        if held is not None and not _is_same(held, allocation):
+            return  # Decisions name the one held: its number never gets a second meaning.
+        if held is None or allocation.version > held.allocation.version:
             self._by_number[allocation.experiment] = table
             self._by_id[(allocation.tenant, allocation.experiment_id)] = table
-        elif table.allocation.version == held.allocation.version:
+        else:
             _take_evidence(held, table.publication)
+
+    async def highest_number(self) -> int:
+        """Return the highest number of an experiment that is held or published."""
+        try:
+            published = (await self._stores.published.changes("", 0)).experiments
+        except RedisUnavailableError:
+            published = ()
+        return max([0, *self._by_number, *published])
 
     async def load(self) -> None:
         """Take every head, at start-up: from SQL, or from a whole Redis while SQL is down."""
@@ -132,7 +142,13 @@ class ServingTables:
             self._metrics.tables_polled(self._clock.now_ms())
 
     async def _look_up_id(self, key: tuple[int, str]) -> ServingTable:
-        return await self._required((await self._stores.experiments.get(*key)).number)
+        found = await self._required((await self._stores.experiments.get(*key)).number)
+        allocation = found.allocation
+        if (allocation.tenant, allocation.experiment_id) != key:
+            # SQL lost the one that is served under this number, and gave it away again.
+            _log.error("number_of_another", experiment=allocation.experiment)
+            raise ExperimentNotFoundError("no experiment has this id")
+        return found
 
     async def _look_up_number(self, key: tuple[int, int]) -> ServingTable:
         return await self._required(*key)
@@ -241,10 +257,17 @@ class ServingTables:
             self._is_redis_there = is_there
 
 
+def _is_same(held: ServingTable, other: Allocation) -> bool:
+    """Whether two allocations of one number are of one experiment."""
+    mine = held.allocation
+    return (mine.tenant, mine.experiment_id) == (other.tenant, other.experiment_id)
+
+
 def _take_evidence(held: ServingTable, publication: Publication) -> None:
     """Show newer evidence with the version that is served anyway."""
-    is_same = publication.allocation.version == held.allocation.version
-    if is_same and publication.published_at_ms > held.publication.published_at_ms:
+    allocation = publication.allocation
+    is_shown = _is_same(held, allocation) and allocation.version == held.allocation.version
+    if is_shown and publication.published_at_ms > held.publication.published_at_ms:
         held.publication = publication
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from weakref import WeakValueDictionary
@@ -32,6 +33,7 @@ from service.store.ports import ExperimentStore
 
 # Other processes' changes may slip in between reading and writing; so often we start again.
 ATTEMPTS_MAX = 10
+CREATIONS_MAX = 2  # The second one above what the first one met.
 
 Step = Callable[[Experiment], Experiment]
 
@@ -45,6 +47,10 @@ class Tables(Protocol):
 
     def offer(self, table: ServingTable) -> object:
         """Take a table if its version is higher than that of the one held."""
+        ...
+
+    async def highest_number(self) -> int:
+        """Return the highest number of an experiment that is held or published."""
         ...
 
 
@@ -125,9 +131,14 @@ class Experiments:
     async def _create(self, first: Experiment, actor: str) -> Experiment:
         now_ms = self.clock.now_ms()
         first = replace(first, salt=self.make_salt(), created_at_ms=now_ms, updated_at_ms=now_ms)
-        created = await self.store.create(first, actor)
-        await self._put_in_force(created, "create")
-        return created
+        for _ in range(CREATIONS_MAX):
+            # SQL may have failed over to a state in which numbers are free that others bear.
+            above = await self.tables.highest_number()
+            created = await self.store.create(first, actor, above)
+            with suppress(ExperimentNotFoundError):
+                await self._put_in_force(created, actor, "create")
+                return created
+        raise StateConflictError("the experiment's number belongs to another one; try again")
 
     async def _change(self, target: Target, action: str, step: Step) -> Experiment:
         """Apply a step to the newest revision, again from fresh when others were faster."""
@@ -135,13 +146,13 @@ class Experiments:
             before = await self._standing(target)
             after = step(before)
             if is_same(before, after):
-                await self._ensure_in_force(before)
+                await self._ensure_in_force(before, target.actor)
                 return before
             try:
                 changed = await self.store.update(self._next(after), action, target.actor)
             except RevisionConflictError:
                 continue
-            await self._put_in_force(changed, action)
+            await self._put_in_force(changed, target.actor, action)
             return changed
         raise RevisionConflictError("others keep changing this experiment; try again")
 
@@ -161,16 +172,26 @@ class Experiments:
         revision = experiment.revision + 1
         return replace(experiment, revision=revision, updated_at_ms=self.clock.now_ms())
 
-    async def _put_in_force(self, experiment: Experiment, reason: str) -> None:
-        publication = await self.reallocate(experiment, reason)
+    async def _put_in_force(self, experiment: Experiment, actor: str, reason: str) -> None:
+        """Write its next version and serve it.
+
+        Raises `ExperimentNotFoundError` once it is taken back, for it was created under the number
+        of another one, which SQL lost and decisions name.
+        """
+        try:
+            publication = await self.reallocate(experiment, reason)
+        except StateConflictError as error:
+            if await self.store.discard(experiment, actor, self.clock.now_ms()):
+                raise ExperimentNotFoundError("its number belongs to another one") from error
+            raise
         revision = publication.allocation.revision
         if revision != experiment.revision:
             # An allocation goes with the configuration it was made from, here a still newer one.
             experiment = await self.store.by_number(experiment.number, revision)
         self.tables.offer(ServingTable(publication, experiment))
 
-    async def _ensure_in_force(self, experiment: Experiment) -> None:
+    async def _ensure_in_force(self, experiment: Experiment, actor: str) -> None:
         """Finish what an earlier attempt stored but could not put in force."""
         table = self.tables.get(experiment.tenant, experiment.id)
         if table is None or table.allocation.revision < experiment.revision:
-            await self._put_in_force(experiment, "repeat")
+            await self._put_in_force(experiment, actor, "repeat")

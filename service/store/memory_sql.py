@@ -26,15 +26,24 @@ class MemoryExperimentStore:
         self._highest = 0
         self._trail: list[AuditEntry] = []
 
-    async def create(self, experiment: Experiment, actor: str) -> Experiment:
-        """Insert revision 1, assign `number`, write the trail."""
+    async def create(self, experiment: Experiment, actor: str, above: int = 0) -> Experiment:
+        """Insert revision 1, assign a `number` above the given one, write the trail."""
         if self._find(experiment.tenant, experiment.id) is not None:
             raise StateConflictError("the experiment exists already")
-        self._highest = max([self._highest, *self._revisions]) + 1
+        self._highest = max([above, self._highest, *self._revisions]) + 1
         created = structs.replace(experiment, number=self._highest)
         self._revisions[created.number] = [deepcopy(created)]
         self._record(None, created, "create", actor)
         return created
+
+    async def discard(self, experiment: Experiment, actor: str, at_ms: int) -> bool:
+        """Take back a creation that was never changed: allocations are not known here."""
+        standing = self._revisions.get(experiment.number, [])
+        if [each.id for each in standing] != [experiment.id]:
+            return False
+        del self._revisions[experiment.number]
+        self._record(experiment, experiment, "discard", actor, at_ms)
+        return True
 
     async def update(self, experiment: Experiment, action: str, actor: str) -> Experiment:
         """Insert the given revision after its predecessor, and write the trail."""

@@ -91,8 +91,8 @@ class Ledger(RecoverableLedger, Protocol):
 class ExperimentStore(AdoptingExperiments, Protocol):
     """Experiment configurations, every revision of them, and the audit trail."""
 
-    async def create(self, experiment: Experiment, actor: str) -> Experiment:
-        """Insert revision 1, assign `number`, write the trail.
+    async def create(self, experiment: Experiment, actor: str, above: int = 0) -> Experiment:
+        """Insert revision 1, assign a `number` above the given one, write the trail.
 
         Raises `StateConflictError` when (tenant, id) exists.
         """

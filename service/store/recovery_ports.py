@@ -53,6 +53,13 @@ class AdoptingExperiments(Protocol):
         """
         ...
 
+    async def discard(self, experiment: Experiment, actor: str, at_ms: int) -> bool:
+        """Take back a creation that was never allocated; False when it was, or is gone.
+
+        Its number is never given again, and the trail keeps what was done.
+        """
+        ...
+
     async def reserve_numbers(self, highest: int) -> None:
         """Give new experiments only numbers above this one."""
         ...

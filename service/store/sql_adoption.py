@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from service.domain.experiment import Experiment
 from service.errors import ExperimentNotFoundError, StateConflictError
-from service.store.sql_revisions import by_number, keep, record
-from service.store.sql_tables import experiments
+from service.store.sql_revisions import by_number, keep, keep_line, record
+from service.store.sql_tables import experiment_revisions, experiments
 
-ACTION = "adopt"
+ACTION, DISCARD = "adopt", "discard"
 _SEQUENCE = "pg_get_serial_sequence('experiments', 'number')"
-# Creations wait for the lock with their next number not yet drawn.
+# Whoever inserts or moves experiments waits for the lock, creations with their next number not yet
+# drawn. It is always the first that a transaction takes: two that took it after a row of the table
+# would wait for one another, and what was read before it may be changed by those it waited for.
 _POSTGRES_LOCK = "LOCK TABLE experiments IN SHARE ROW EXCLUSIVE MODE"
-_POSTGRES_RESERVE = f"SELECT setval({_SEQUENCE}, GREATEST(%s, nextval({_SEQUENCE})))"
+_POSTGRES_RESERVE = (
+    f"SELECT setval({_SEQUENCE}, %s)"
+    f" WHERE %s > COALESCE(pg_sequence_last_value({_SEQUENCE}::regclass), 0)"
+)
 _SQLITE_START = (
     "INSERT INTO sqlite_sequence (name, seq) SELECT 'experiments', 0"
     " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'experiments')"
@@ -24,6 +29,7 @@ _SQLITE_RESERVE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'ex
 
 def adopt(connection: Connection, experiment: Experiment, actor: str, at_ms: int) -> bool:
     """Insert a configuration under its own number and revision; False when it stands there."""
+    _lock(connection)
     newest = _newest(connection, experiment)
     act = (at_ms, actor, ACTION)
     if newest is None:
@@ -47,21 +53,40 @@ def adopt(connection: Connection, experiment: Experiment, actor: str, at_ms: int
     return True
 
 
+def discard(connection: Connection, experiment: Experiment, actor: str, at_ms: int) -> bool:
+    """Delete an experiment that was never allocated; False when it was, or is gone."""
+    _lock(connection)
+    mine = (experiments.c.number == experiment.number) & (experiments.c.id == experiment.id)
+    unused = mine & (experiments.c.tenant == experiment.tenant) & (experiments.c.head_version == 0)
+    if connection.execute(delete(experiments).where(unused)).rowcount != 1:
+        return False
+    # With a line of the trail, which stays; the revisions go.
+    keep_line(connection, experiment, experiment, (at_ms, actor, DISCARD))
+    gone = experiment_revisions.c.experiment == experiment.number
+    connection.execute(delete(experiment_revisions).where(gone))
+    return True
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name != "sqlite":  # There all writers queue anyway.
+        connection.exec_driver_sql(_POSTGRES_LOCK)
+
+
 def reserve_numbers(connection: Connection, highest: int) -> None:
     """Give new experiments only numbers above this one."""
+    _lock(connection)
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_SQLITE_START)
         connection.exec_driver_sql(_SQLITE_RESERVE, (highest,))
     else:
-        connection.exec_driver_sql(_POSTGRES_LOCK)
-        connection.exec_driver_sql(_POSTGRES_RESERVE, (highest,))
+        connection.exec_driver_sql(_POSTGRES_RESERVE, (highest, highest))
 
 
 def _newest(connection: Connection, experiment: Experiment) -> Experiment | None:
     """Return the newest revision that stands; raises `StateConflictError` for another's."""
     named = (experiments.c.tenant == experiment.tenant) & (experiments.c.id == experiment.id)
     query = select(experiments.c.number).where(named | (experiments.c.number == experiment.number))
-    numbers = list(connection.execute(query.with_for_update()).scalars())
+    numbers = list(connection.execute(query).scalars())
     if not numbers:
         return None
     newest = by_number(connection, numbers[0])

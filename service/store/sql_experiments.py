@@ -22,9 +22,14 @@ class SqlExperimentStore:
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database
 
-    async def create(self, experiment: Experiment, actor: str) -> Experiment:
-        """Insert revision 1, assign `number`, write the trail."""
-        change = partial(_create, experiment=experiment, actor=actor)
+    async def create(self, experiment: Experiment, actor: str, above: int = 0) -> Experiment:
+        """Insert revision 1, assign a `number` above the given one, write the trail."""
+        change = partial(_create, experiment=experiment, actor=actor, above=above)
+        return await self._database.write(change, is_repeatable=False)
+
+    async def discard(self, experiment: Experiment, actor: str, at_ms: int) -> bool:
+        """Take back a creation that was never allocated; False when it was, or is gone."""
+        change = partial(sql_adoption.discard, experiment=experiment, actor=actor, at_ms=at_ms)
         return await self._database.write(change, is_repeatable=False)
 
     async def update(self, experiment: Experiment, action: str, actor: str) -> Experiment:
@@ -60,7 +65,9 @@ class SqlExperimentStore:
         )
 
 
-def _create(connection: Connection, experiment: Experiment, actor: str) -> Experiment:
+def _create(connection: Connection, experiment: Experiment, actor: str, above: int) -> Experiment:
+    if above:  # First of all: what it locks is locked before what the INSERT locks.
+        sql_adoption.reserve_numbers(connection, above)
     row = {
         "tenant": experiment.tenant,
         "id": experiment.id,

@@ -23,8 +23,16 @@ Act = tuple[int, str, str]  # When, who, what.
 
 def record(connection: Connection, before: Experiment | None, after: Experiment, act: Act) -> None:
     """Keep a revision, and who made it of what."""
-    at_ms, actor, action = act
+    at_ms, actor, _ = act
     keep(connection, after, at_ms, actor)
+    keep_line(connection, before, after, act)
+
+
+def keep_line(
+    connection: Connection, before: Experiment | None, after: Experiment, act: Act
+) -> None:
+    """Keep a line of the trail."""
+    at_ms, actor, action = act
     connection.execute(
         insert(audit_trail).values(
             tenant=after.tenant,

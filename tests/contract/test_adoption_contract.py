@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from service.domain.allocation import allocation_of
 from service.domain.experiment import Experiment
-from service.errors import StateConflictError
+from service.errors import ExperimentNotFoundError, StateConflictError
 from service.store.ports import ExperimentStore
-from tests.sql_stores import BACKENDS, START_MS, experiment, opened_backend, revised, url_of
+from tests.sql_stores import (
+    BACKENDS,
+    START_MS,
+    Backend,
+    experiment,
+    opened_backend,
+    revised,
+    url_of,
+)
 
 LATER_MS = START_MS + 60_000
 
 
 @pytest.fixture(params=BACKENDS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ExperimentStore]:
+async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     url = None if request.param == "memory" else url_of(request.param, request, tmp_path)
     async with opened_backend(url) as backend:
-        yield backend.stores.experiments
+        yield backend
+
+
+@pytest.fixture
+def store(backend: Backend) -> ExperimentStore:
+    return backend.stores.experiments
 
 
 def lost(number: int, revision: int = 1) -> Experiment:
@@ -57,6 +72,66 @@ async def test_reserved_numbers_are_not_given(store: ExperimentStore) -> None:
     second = await store.create(experiment("second"), "ann")
 
     assert 40 < first.number < second.number
+
+
+async def test_a_creation_gets_a_number_above_the_one_named(store: ExperimentStore) -> None:
+    first = await store.create(experiment("first"), "ann", above=40)
+    second = await store.create(experiment("second"), "ann", above=7)
+    third = await store.create(experiment("third"), "ann", above=42)
+
+    assert [each.number for each in (first, second, third)] == [41, 42, 43]
+
+
+async def test_a_creation_is_taken_back_and_its_number_with_it(store: ExperimentStore) -> None:
+    first = await store.create(experiment("spring"), "ann")
+
+    assert await store.discard(first, "ann", LATER_MS)
+    assert not await store.discard(first, "ann", LATER_MS)
+
+    with pytest.raises(ExperimentNotFoundError):
+        await store.get(1, "spring")
+    with pytest.raises(ExperimentNotFoundError):
+        await store.by_number(first.number, 1)
+    again = await store.create(experiment("spring"), "ann")
+    assert again.number > first.number
+    acts = [action for _, action, _ in await actions(store, "spring")]
+    assert acts == ["create", "discard", "create"]
+
+
+async def test_what_is_another_ones_or_was_allocated_is_not_taken_back(backend: Backend) -> None:
+    store = backend.stores.experiments
+    first = await store.create(experiment("spring"), "ann")
+    is_other = await store.discard(replace(first, id="other"), "ann", LATER_MS)
+    allocation = allocation_of(first, 1, (2**31, 2**31), START_MS, "create")
+    await backend.stores.allocations.insert(allocation)
+    await store.update(revised(first), "update", "ann")  # Memory knows it by this.
+
+    assert not is_other
+    assert not await store.discard(first, "ann", LATER_MS)
+    assert (await store.get(1, "spring")).number == first.number
+
+
+async def test_who_adopts_at_the_same_time_as_others_loses_quietly(backend: Backend) -> None:
+    stores = (backend.stores.experiments, backend.twin.experiments)
+    await stores[0].create(experiment("earlier"), "ann")
+    for number in range(10, 30):
+        mine = replace(experiment(f"lost-{number}"), number=number, revision=2)
+        adopted = await asyncio.gather(*(s.adopt(mine, "worker", LATER_MS) for s in stores * 2))
+
+        assert sorted(adopted) == [False, False, False, True]
+
+
+async def test_adoptions_and_creations_at_once_give_no_number_twice(backend: Backend) -> None:
+    stores = (backend.stores.experiments, backend.twin.experiments)
+    await stores[0].reserve_numbers(107)
+    made = await asyncio.gather(
+        *(stores[i % 2].create(experiment(f"new-{i}"), "ann", above=i % 3 * 20) for i in range(12)),
+        *(stores[n % 2].adopt(replace(lost(n), id=f"old-{n}"), "w", 0) for n in range(100, 108)),
+    )
+
+    standing = await stores[0].all()
+    assert len(standing) == 20
+    assert sum(each is True for each in made) == 8
 
 
 async def test_adopting_again_changes_nothing(store: ExperimentStore) -> None:

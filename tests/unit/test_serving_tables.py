@@ -6,9 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from service.allocations.health import Health
+from service.domain.allocation import EffectiveEvidence, Publication, allocation_of
 from service.domain.experiment import PolicySpec
+from service.domain.serving import ServingTable
 from service.errors import ExperimentNotFoundError
 from service.store.memory_redis import MemoryOutbox
+from service.store.memory_sql import MemoryExperimentStore
 from tests.worker_rig import Rig, an_experiment
 
 
@@ -210,3 +213,35 @@ async def test_a_publication_of_no_known_experiment_does_not_stop_the_others(rig
     await tables.poll()
 
     assert [table.experiment.id for table in tables.all()] == [own.id]
+
+
+async def test_nobody_is_served_another_experiment_under_a_number_given_twice(rig: Rig) -> None:
+    mine = await rig.create(an_experiment("mine"))
+    await rig.allocator().reallocate(mine, "create")
+    tables = rig.tables()
+    await tables.load()
+    rig.experiments.__dict__.update(MemoryExperimentStore().__dict__)  # SQL went back.
+    theirs = await rig.create(replace(an_experiment("theirs"), tenant=2))
+    assert theirs.number == mine.number
+
+    with pytest.raises(ExperimentNotFoundError):
+        await tables.find(2, "theirs")
+    weights = (2**30,) * 4
+    later = Publication(allocation_of(theirs, 9, weights, 0, ""), EffectiveEvidence(0, (), ()), 0)
+    tables.offer(ServingTable(later, theirs))
+
+    assert tables.get(2, "theirs") is None
+    held = tables.by_number(mine.number)
+    assert held is not None
+    assert (held.experiment, held) == (mine, tables.get(1, "mine"))
+
+
+async def test_the_highest_number_is_of_what_is_held_or_published(rig: Rig) -> None:
+    tables = rig.tables()
+    nothing = await tables.highest_number()
+    await rig.allocator().reallocate(await rig.create(), "create")
+    published = await tables.highest_number()
+    await tables.load()
+    rig.published.is_down = True
+
+    assert (nothing, published, await tables.highest_number()) == (0, 1, 1)

@@ -166,7 +166,7 @@ async def test_a_newer_configuration_is_served_with_its_own_allocation(house: Ho
     await house.store.update(newer, "update", "somebody-else")
     publication = await house.allocator.reallocate(newer, "update")
 
-    await house.experiments._put_in_force(created, "late")
+    await house.experiments._put_in_force(created, "somebody-else", "late")
 
     table = house.tables.get(1, "spring")
     assert publication.allocation.revision == 2
