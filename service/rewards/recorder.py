@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
-from msgspec import Struct
 
 from service.domain.clock import SECOND_MS, Clock
 from service.domain.reward import Reward, RewardStatus
@@ -17,6 +16,8 @@ from service.errors import (
     PoisonRecordError,
 )
 from service.metrics import Metrics
+from service.rewards.hurry import Hurry, Waiting
+from service.rewards.synced import SyncedOutbox
 from service.sla import REWARD_SQL_DEADLINE_MS
 from service.store.ports import Ledger, Outbox
 from service.store.records import LedgerOutcome
@@ -27,16 +28,9 @@ BATCH_MAX = 500  # One transaction at a time: while it commits, the next batch g
 GATHER_SECONDS_MAX = 0.003
 # After SQL missed a deadline, rewards go straight to the outbox for this long.
 LEDGER_PAUSE_MS = 1_000
-# A caller in more of a hurry would have its neighbours queued before SQL had a chance.
-PATIENCE_SECONDS_MIN = 0.1
+_LEDGER_SECONDS_MAX = REWARD_SQL_DEADLINE_MS / SECOND_MS
 
 _log = structlog.get_logger(__name__)
-
-
-class _Waiting(Struct, gc=False):
-    reward: Reward
-    done: asyncio.Future[RewardStatus]
-    deadline: float | None
 
 
 class Recorder:
@@ -45,9 +39,11 @@ class Recorder:
     def __init__(self, ledger: Ledger, outbox: Outbox, clock: Clock, metrics: Metrics) -> None:
         self._ledger = ledger
         self._outbox = outbox
+        self._synced = SyncedOutbox(outbox)
+        self._hurry = Hurry(self._queue_hasty)
         self._clock = clock
         self._metrics = metrics
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._writer: asyncio.Task[None] | None = None
         self._answered = (0, 0.0)  # How many in the last batch, and when.
         self._gathering: tuple[int, asyncio.Future[None]] | None = None
@@ -56,10 +52,16 @@ class Recorder:
     def enqueue(
         self, reward: Reward, deadline: float | None = None
     ) -> asyncio.Future[RewardStatus]:
-        """Return what will hold the reward's status once that is safe."""
+        """Return what will hold the reward's status once that is safe.
+
+        At the deadline, a time of the event loop, it is queued; whoever shares its transaction
+        waits for SQL all the same.
+        """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(reward, loop.create_future(), deadline)
+        waiting = Waiting(reward, loop.create_future(), self._clock.monotonic_ms())
         self._waiting.append(waiting)
+        if deadline is not None:
+            self._hurry.add(waiting, deadline)
         if self._gathering is not None and len(self._waiting) >= self._gathering[0]:
             _release(self._gathering[1])
         if self._writer is None:
@@ -71,7 +73,8 @@ class Recorder:
         while self._waiting:
             await self._gather()
             batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
-            await self._settle(batch)
+            if batch := [waiting for waiting in batch if not waiting.is_queued]:
+                await self._settle(batch)
             self._answered = (len(batch), asyncio.get_running_loop().time())
         self._writer = None
 
@@ -87,10 +90,10 @@ class Recorder:
         timer.cancel()
         self._gathering = None
 
-    async def _settle(self, batch: list[_Waiting]) -> None:
+    async def _settle(self, batch: list[Waiting]) -> None:
         self._metrics.batch_size("reward", len(batch))
         try:
-            statuses = await self._write([waiting.reward for waiting in batch], _patience(batch))
+            statuses = await self._write(batch)
         except PoisonRecordError as error:
             await self._settle_apart(batch, error)
         except Exception as error:  # noqa: BLE001  Whoever waits must be told, whatever it was.
@@ -101,7 +104,7 @@ class Recorder:
                 if not waiting.done.done():
                     waiting.done.set_result(status)
 
-    async def _settle_apart(self, batch: list[_Waiting], error: PoisonRecordError) -> None:
+    async def _settle_apart(self, batch: list[Waiting], error: PoisonRecordError) -> None:
         """Find out which reward the ledger refuses, so that its neighbours are recorded."""
         if len(batch) == 1:
             _fail(batch[0], InvalidInputError("the reward cannot be recorded as it is"))
@@ -111,13 +114,14 @@ class Recorder:
         await self._settle(batch[:middle])
         await self._settle(batch[middle:])
 
-    async def _write(self, rewards: list[Reward], seconds: float) -> Sequence[RewardStatus]:
+    async def _write(self, batch: list[Waiting]) -> Sequence[RewardStatus]:
         """Commit to the ledger, or, while SQL is down or behind, to the synced outbox."""
-        waited_ms = self._clock.now_ms() - rewards[0].received_at_ms
-        is_paused = self._clock.monotonic_ms() < self._ledger_paused_until_ms
-        if waited_ms <= REWARD_SQL_DEADLINE_MS and not is_paused:
+        rewards = [waiting.reward for waiting in batch]
+        now_ms = self._clock.monotonic_ms()
+        is_behind = now_ms - batch[0].since_ms > REWARD_SQL_DEADLINE_MS
+        if not is_behind and now_ms >= self._ledger_paused_until_ms:
             try:
-                outcome = await self._commit(rewards, seconds)
+                outcome = await self._commit(rewards)
             except (LedgerUnavailableError, TimeoutError):
                 self._ledger_paused_until_ms = self._clock.monotonic_ms() + LEDGER_PAUSE_MS
                 self._metrics.circuits.paused("ledger-rewards", LEDGER_PAUSE_MS / SECOND_MS)
@@ -125,13 +129,32 @@ class Recorder:
             else:
                 self._keep(rewards, outcome.rewards)
                 return _told(rewards, outcome)
+        await self._queue(rewards)
+        return [RewardStatus.queued] * len(rewards)
+
+    async def _queue(self, rewards: list[Reward]) -> None:
         try:
-            self._outbox.append(rewards)
-            await asyncio.to_thread(self._outbox.sync)
+            await self._synced.put(rewards)
         except OutboxUnavailableError as error:
             self._metrics.outbox_failed("reward")
             raise LedgerUnavailableError("rewards cannot be recorded now") from error
-        return [RewardStatus.queued] * len(rewards)
+
+    async def _queue_hasty(self, hasty: list[Waiting]) -> None:
+        """Answer those who are out of time; one that SQL takes as well is one in the ledger."""
+        try:
+            # All are appended at once, so that they share a sync.
+            await asyncio.gather(
+                *(
+                    self._queue([waiting.reward for waiting in hasty[start : start + BATCH_MAX]])
+                    for start in range(0, len(hasty), BATCH_MAX)
+                )
+            )
+        except Exception:  # noqa: BLE001  The transaction's own end tells them, if late.
+            return
+        for waiting in hasty:
+            waiting.is_queued = True
+            if not waiting.done.done():
+                waiting.done.set_result(RewardStatus.queued)
 
     def _keep(self, rewards: list[Reward], statuses: Sequence[RewardStatus]) -> None:
         """Keep what SQL has committed here too: it may fail over to a state that has not.
@@ -152,10 +175,10 @@ class Recorder:
         except OutboxUnavailableError:  # They are in the ledger, which is what was promised.
             self._metrics.outbox_failed("reward")
 
-    async def _commit(self, rewards: list[Reward], seconds: float) -> LedgerOutcome:
+    async def _commit(self, rewards: list[Reward]) -> LedgerOutcome:
         """Run one transaction under one deadline; a late one may still commit: it is idempotent."""
         commit = asyncio.create_task(self._ledger.append([], rewards))
-        done, _ = await asyncio.wait({commit}, timeout=seconds)
+        done, _ = await asyncio.wait({commit}, timeout=_LEDGER_SECONDS_MAX)
         if not done:
             commit.add_done_callback(_forget)
             raise TimeoutError
@@ -177,7 +200,7 @@ def _release(gathered: asyncio.Future[None]) -> None:
         gathered.set_result(None)
 
 
-def _fail(waiting: _Waiting, error: Exception) -> None:
+def _fail(waiting: Waiting, error: Exception) -> None:
     if not waiting.done.done():
         waiting.done.set_exception(error)
 
@@ -186,13 +209,3 @@ def _forget(late: asyncio.Task[LedgerOutcome]) -> None:
     """Read a late transaction's outcome, so that nobody complains it was never retrieved."""
     if not late.cancelled():
         late.exception()
-
-
-def _patience(batch: Sequence[_Waiting]) -> float:
-    """Return how long SQL may take: what is promised, or what the hastiest caller has left."""
-    seconds = REWARD_SQL_DEADLINE_MS / SECOND_MS
-    budgets = [waiting.deadline for waiting in batch if waiting.deadline is not None]
-    if not budgets:
-        return seconds
-    left = min(budgets) - asyncio.get_running_loop().time()
-    return min(seconds, max(PATIENCE_SECONDS_MIN, left))
