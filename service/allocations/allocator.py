@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
@@ -15,13 +16,16 @@ from service.bandits import arms
 from service.domain.allocation import Allocation, EffectiveEvidence, Publication, allocation_of
 from service.domain.clock import Clock
 from service.domain.experiment import Experiment, PolicySpec
-from service.errors import RevisionConflictError
+from service.errors import RedisUnavailableError, RevisionConflictError
+from service.logs import logger
 from service.metrics import Metrics
 
 ATTEMPTS_MAX = 20  # Losing so many inserts in a row means that something is wrong.
 # Where a decision names a version that neither SQL nor Redis know, others may name later ones.
 VERSIONS_SKIPPED = 1_000
 FIXED = "fixed"  # The one policy whose parameters name variants.
+
+_log = logger(__name__)
 
 
 class Proposal(Struct, frozen=True):
@@ -90,7 +94,23 @@ class Allocator:
             return
         self._heads[number] = head
         if not await self._publish(head, proposal):
-            self.forget_head(number)  # Somebody wrote a higher version.
+            self.forget_head(number)  # Somebody wrote a higher version, or
+            await self._renew_if_behind(head)  # told newer evidence.
+
+    async def _renew_if_behind(self, head: Allocation) -> None:
+        """Raise the evidence's revisions in SQL when those that were told are above them.
+
+        Then SQL went back, and nobody noticed; what it has now would never be told.
+        """
+        number = head.experiment
+        with suppress(RedisUnavailableError):
+            told = await self._stores.published.fetch(number)
+            if told is None or told.allocation.version != head.version:
+                return
+            held = await self.evidence.current(number)  # After it: another worker may be ahead.
+            if held.revision < told.evidence.revision:
+                _log.error("evidence_went_back", experiment=number)
+                await self._stores.ledger.renew_revisions(self._clock.now_ms(), [number])
 
     def head(self, number: int) -> Allocation | None:
         """Return the highest version that this allocator knows of, or None."""

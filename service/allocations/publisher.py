@@ -28,7 +28,7 @@ class Publisher:
         self.owed: set[int] = set()
 
     async def publish(self, publication: Publication, experiment: Experiment) -> bool:
-        """Publish; False only when a higher version stands there.
+        """Publish; False only when a higher version or newer evidence stands there.
 
         A Redis that is down owes us the publication: the worker tries again.
         """

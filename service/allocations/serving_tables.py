@@ -264,10 +264,10 @@ def _is_same(held: ServingTable, other: Allocation) -> bool:
 
 
 def _take_evidence(held: ServingTable, publication: Publication) -> None:
-    """Show newer evidence with the version that is served anyway."""
+    """Show newer evidence with the version that is served anyway; of the same, the last told."""
     allocation = publication.allocation
     is_shown = _is_same(held, allocation) and allocation.version == held.allocation.version
-    if is_shown and publication.published_at_ms > held.publication.published_at_ms:
+    if is_shown and publication.evidence.revision >= held.publication.evidence.revision:
         held.publication = publication
 
 

@@ -86,11 +86,11 @@ class MemoryAllocations:
         self._is_marked_here = False
 
     async def publish(self, publication: Publication, experiment: Experiment) -> bool:
-        """Publish a version unless a higher one stands there; then return False."""
+        """Publish a version unless a higher one, or newer evidence of it, stands there."""
         self._check()
         number = experiment.number
         standing = self._publications.get(number)
-        if standing and standing.allocation.version > publication.allocation.version:
+        if standing and _order(standing) > _order(publication):
             return False
         self._configurations[number, experiment.revision] = experiment
         self._configurations.pop((number, experiment.revision - 2), None)
@@ -141,6 +141,10 @@ class MemoryAllocations:
     def _check(self) -> None:
         if self.is_down:
             raise RedisUnavailableError("the published allocations are down")
+
+
+def _order(publication: Publication) -> tuple[int, int]:
+    return publication.allocation.version, publication.evidence.revision
 
 
 class MemoryOutbox:

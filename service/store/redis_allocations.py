@@ -38,13 +38,14 @@ class RedisAllocations:
         self._marked = script("epoch")
 
     async def publish(self, publication: Publication, experiment: Experiment) -> bool:
-        """Publish a version unless a higher one stands there; then return False."""
+        """Publish a version unless a higher one, or newer evidence of it, stands there."""
         number, revision = experiment.number, experiment.revision
         keys = [_allocation(number), _configuration(number, revision)]
         is_newest = await self._redis.run(
             self._publish,
             [*keys, _configuration(number, revision - 2)],
             b"%d" % publication.allocation.version,
+            b"%d" % publication.evidence.revision,
             _encode(publication),
             _encode(experiment),
             b"%d" % OLD_CONFIGURATION_SECONDS,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import redis.asyncio
+from msgspec.structs import replace
 
 from service.domain.allocation import EffectiveEvidence, Publication, allocation_of
 from service.domain.experiment import Experiment, Variant
@@ -115,6 +116,35 @@ async def test_the_same_version_again_brings_newer_evidence(rig: Rig) -> None:
     assert is_newest
     assert published is not None
     assert published.evidence.pulls == (5.0, 0.0)
+
+
+@pytest.mark.parametrize(("revision", "is_taken"), [(2, False), (3, True), (2**43, True)])
+async def test_evidence_of_a_version_goes_by_its_revision_whatever_a_clock_says(
+    rig: Rig, revision: int, is_taken: bool
+) -> None:
+    experiment = an_experiment()
+    standing = a_publication(experiment, 10)
+    await rig.store.publish(standing, experiment)
+    late = replace(
+        standing,
+        evidence=replace(standing.evidence, revision=revision, pulls=(9.0, 9.0)),
+        published_at_ms=NOW_MS - 3_600_000,  # By a publisher's clock that stepped back.
+    )
+    is_newest = await rig.store.publish(late, experiment)
+
+    assert is_newest == is_taken
+    assert await rig.store.fetch(7) == (late if is_taken else standing)
+
+
+async def test_a_new_version_brings_its_evidence_whatever_its_revision(rig: Rig) -> None:
+    experiment = an_experiment()
+    await rig.store.publish(a_publication(experiment, 10), experiment)
+    first = replace(a_publication(experiment, 11), evidence=EffectiveEvidence(1, (), ()))
+    await rig.store.publish(first, experiment)
+    second = replace(first, evidence=EffectiveEvidence(2, (), ()))
+
+    assert await rig.store.publish(second, experiment)
+    assert await rig.store.fetch(7) == second
 
 
 async def test_the_two_newest_configurations_are_kept(rig: Rig) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from service.allocations.allocator import VERSIONS_SKIPPED, Allocator
 from service.allocations.schedule import HEADS_CHECK_MS, AllocationSchedule
 from service.allocations.traces import Traces
-from service.domain.experiment import Experiment
+from service.domain.experiment import Experiment, PolicySpec
 from service.errors import StateConflictError
 from tests.worker_rig import Rig, an_experiment
 
@@ -92,6 +92,48 @@ async def test_a_lost_version_is_put_back_before_the_next_one_is_written(
     assert next_version > version
     assert await failover.rig.allocations.get(experiment.number, version) == lost
     assert await failover.published(experiment.number) == next_version
+
+
+@pytest.mark.parametrize("losses", [1, 3])
+async def test_evidence_is_told_again_after_losses_that_nobody_noticed(
+    failover: Failover, losses: int
+) -> None:
+    rig = failover.rig
+    experiment = await rig.create(an_experiment(policy=PolicySpec("uniform")))
+    schedule = failover.schedule()
+    await failover.settle(schedule)
+    older = failover.state()
+    for _ in range(losses):
+        await rig.send(experiment, 1, pulls=50, rewards=40)
+        await failover.settle(schedule)
+        failover.go_back(older)
+        await rig.send(experiment, 0, pulls=3, rewards=1)
+        schedule = failover.schedule()  # A new worker: nobody remembers.
+        await failover.settle(schedule)
+
+    told = await rig.published.fetch(experiment.number)
+    assert told is not None
+    assert told.evidence.pulls == (3.0, 0.0, 0.0, 0.0)
+    assert told.evidence.revision == (await rig.ledger.evidence(experiment.number)).revision
+
+
+async def test_a_worker_that_was_frozen_does_not_tell_old_evidence_over_new(
+    failover: Failover,
+) -> None:
+    rig = failover.rig
+    experiment = await rig.create(an_experiment(policy=PolicySpec("uniform")))
+    allocator = rig.allocator()
+    first = await allocator.reallocate(experiment, "create")
+    await rig.send(experiment, 1, pulls=5, rewards=1)
+    await allocator.refresh(experiment.number)
+    revisions = await rig.ledger.evidence_revisions()
+
+    assert not await rig.allocator().publisher.publish(first, experiment)
+
+    told = await rig.published.fetch(experiment.number)
+    assert told is not None
+    assert told.evidence.pulls[1] == 5.0
+    assert await rig.ledger.evidence_revisions() == revisions
 
 
 async def test_an_act_right_after_the_loss_puts_back_what_was_lost_first(

@@ -81,6 +81,23 @@ async def test_newer_evidence_of_the_same_version_is_shown(rig: Rig) -> None:
     assert (held.allocation.version, held.publication.evidence.pulls[0]) == (1, 1.0)
 
 
+async def test_newer_evidence_is_shown_when_the_publishers_clock_stepped_back(rig: Rig) -> None:
+    experiment = await rig.create(an_experiment(policy=PolicySpec("uniform")))
+    allocator, tables = rig.allocator(), rig.tables()
+    first = await allocator.reallocate(experiment, "create")
+    await tables.load()
+    await rig.send(experiment, 0, pulls=1, rewards=0)
+    rig.clock.at_ms -= 3_600_000
+    await allocator.refresh(experiment.number)
+
+    await tables.poll()
+    tables.offer(ServingTable(first, experiment))  # As from a worker that was frozen.
+
+    held = tables.get(1, experiment.id)
+    assert held is not None
+    assert held.publication.evidence.pulls[0] == 1.0
+
+
 async def test_while_redis_is_gone_newer_versions_come_from_sql_once_a_second(rig: Rig) -> None:
     experiment = await rig.create()
     allocator, tables = rig.allocator(), rig.tables()
