@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 
 from service.access import Holder, Keyring
@@ -239,3 +241,22 @@ async def test_a_refused_secret_is_no_use_of_the_key() -> None:
 
     (key,) = await rig.store.all()
     assert key.last_used_at_ms is None
+
+
+@given(
+    st.text(alphabet=st.characters(), max_size=80)
+    | st.tuples(st.integers(0, len(TEXT)), st.integers(0, len(TEXT)), st.text(max_size=5)).map(
+        lambda cut: TEXT[: cut[0]] + cut[2] + TEXT[cut[1] :]
+    )
+)
+async def test_whatever_is_shown_it_is_the_key_or_refused(text: str) -> None:
+    rig = Rig()
+    with pytest.raises((UnauthenticatedError, UnavailableError)):
+        rig.keyring.authenticate(text)
+    await rig.add()
+
+    if text == TEXT:
+        assert rig.shown(text).key == KEY
+    else:
+        with pytest.raises(UnauthenticatedError):
+            rig.shown(text)
