@@ -25,7 +25,9 @@ URL_KEY_SCOPES = frozenset({Scope.CHOOSE})
 # A web page elsewhere may have its own name resolve to this machine, and have a browser here ask
 # an open service; the browser then names the page's host.
 _LOOPBACK = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?")
-_PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"via"})
+_PROXIES = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"via"})
+_BROWSERS_AND_PROXIES = _PROXIES | {b"sec-fetch-site", b"origin"}
+LOCAL_HOSTS_MAX = 64  # Names of this machine that were found to be one.
 _URL_KEY = re.compile(rb"(?:^|&)key=([^&]*)")
 
 Headers = Mapping[bytes, bytes]
@@ -87,28 +89,35 @@ class Authentication:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
+        self._local_hosts: set[bytes] = set()
 
     def holder(self, headers: Headers, needed: Scope) -> Holder:
         """Return who asks, if the key may be used for it."""
-        # A browser shows a key that it remembers to whatever page makes it ask.
-        if headers.get(b"sec-fetch-site") == b"cross-site":
-            raise ForbiddenError("pages of elsewhere may not ask")
+        if not _BROWSERS_AND_PROXIES.isdisjoint(headers):
+            _check_origin(headers)
         shown = headers.get(b"authorization")
         if shown is None:
-            if self._keyring.open_principal() is None:
-                raise UnauthenticatedError(NO_KEY)
-            _check_is_local(headers)
-            return ANYBODY
-        if shown[:7] == BEARER:
-            found = self._keyring.authenticate(shown[7:].decode("latin-1"))
-        else:
-            found = self._keyring.authenticate(_key_in(shown))
+            return self._anybody(headers)
+        text = shown[7:].decode("latin-1") if shown[:7] == BEARER else _key_in(shown)
+        found = self._keyring.authenticate(text)
         principal = found.principal
         if needed not in principal.scopes:
             raise ForbiddenError(f"the key lacks the scope {needed}")
         if needed in SERVICE_SCOPES and principal.tenant != DEFAULT_TENANT:
             raise ForbiddenError("what concerns the whole service is not for tenants")
         return found
+
+    def _anybody(self, headers: Headers) -> Holder:
+        """Let in without a key who asks on this machine, while no key is needed."""
+        if self._keyring.open_principal() is None:
+            raise UnauthenticatedError(NO_KEY)
+        host = headers.get(b"host", b"localhost")
+        if host not in self._local_hosts:
+            if not _LOOPBACK.fullmatch(host):
+                raise UnauthenticatedError("without a key, ask by an address of this machine")
+            if len(self._local_hosts) < LOCAL_HOSTS_MAX:
+                self._local_hosts.add(host)
+        return ANYBODY
 
     def url_holder(self, query: bytes) -> Holder | None:
         """Return the holder of a choose-only key in a query, or None where there is none."""
@@ -121,13 +130,17 @@ class Authentication:
         return found
 
 
-def _check_is_local(headers: Headers) -> None:
-    """Let in without a key only who asks on this machine, and neither for a page nor a proxy."""
-    origin = headers.get(b"origin", b"http://localhost").partition(b"://")[2]
-    named = (headers.get(b"host", b"localhost"), origin)
-    if not all(_LOOPBACK.fullmatch(name) for name in named):
-        raise UnauthenticatedError("without a key, ask by an address of this machine")
-    if not _PROXIED.isdisjoint(headers):
+def _check_origin(headers: Headers) -> None:
+    """Refuse pages of elsewhere, and, where no key is shown, whoever comes through a proxy."""
+    # A browser shows a key that it remembers to whatever page makes it ask.
+    if headers.get(b"sec-fetch-site") == b"cross-site":
+        raise ForbiddenError("pages of elsewhere may not ask")
+    if b"authorization" in headers:
+        return
+    origin = headers.get(b"origin")
+    if origin is not None and not _LOOPBACK.fullmatch(origin.partition(b"://")[2]):
+        raise UnauthenticatedError("without a key, pages of elsewhere may not ask")
+    if not _PROXIES.isdisjoint(headers):
         raise UnauthenticatedError("a proxy makes the service reachable for others: make a key")
 
 

@@ -37,6 +37,7 @@ AsgiApp = Callable[[HttpScope, Receive, Send], Awaitable[None]]
 BUDGET_HEADER = b"x-budget-ms"  # How long the caller waits; more than the longest is taken for it.
 BYTES_PER_PLACE = 512  # A call for 200 units weighs as much as 8 single ones.
 LENGTH_DIGITS = 18
+UNKNOWN_LENGTH = 10**LENGTH_DIGITS  # More than any body may have.
 _BUDGET = re.compile(rb"[0-9]+")
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +78,8 @@ class HotDispatcher:
             return
         except Exception as error:  # noqa: BLE001  The caller gets a problem, whatever it was.
             response = _failure(error, scope, headers)
-        await respond(send, response, _request_id(headers))
+        request_id = _request_id(headers) if REQUEST_ID_HEADER in headers else None
+        await respond(send, response, request_id)
         self._metrics.requested(scope["path"], response.status, perf_counter() - started)
 
     async def _answer(
@@ -91,17 +93,19 @@ class HotDispatcher:
         holder = self._holder(route, scope, headers)
         if holder.limit is not None:
             holder.limit.take(1)
-        deadline = _deadline(headers)
+        deadline = _deadline(headers[BUDGET_HEADER]) if BUDGET_HEADER in headers else None
+        length = _length(headers)
         limit = self._admission.limit(route.priority)
-        weight = limit.weight(_size(headers, route.body_bytes_max))
-        if not limit.has_room(weight):
+        # Nearly all are single choices: those weigh 1.
+        weight = 1 if length < BYTES_PER_PLACE else limit.weight(_size(length, route))
+        if limit.in_flight >= limit.places or not (weight == 1 or limit.has_room(weight)):
             raise self._admission.refuse(route.priority)
         limit.in_flight += weight
         started = perf_counter()
         try:
             body = b""
             if route.body_bytes_max:
-                body = await read_json(headers, receive, route.body_bytes_max)
+                body = await read_json(headers, receive, length, route.body_bytes_max)
             owe = _free if holder.limit is None else holder.limit.owe
             tenant, query = holder.principal.tenant, scope["query_string"]
             return await route.handler(Call(tenant, body, query, owe, deadline))
@@ -120,20 +124,21 @@ def _free(_count: int) -> None:
     """Charge nobody."""
 
 
-def _size(headers: Mapping[bytes, bytes], bytes_max: int) -> int:
-    """Return how much a body may hold, in single choices; one of unknown length may hold most."""
+def _length(headers: Mapping[bytes, bytes]) -> int:
+    """Return the length of the body in bytes; one of unknown length has the longest."""
     length = headers.get(b"content-length")
     if length is None:
-        return bytes_max // BYTES_PER_PLACE if b"transfer-encoding" in headers else 0
-    # A digit more than any limit has is as much as a thousand more.
-    return int(length[:LENGTH_DIGITS]) // BYTES_PER_PLACE
+        return UNKNOWN_LENGTH if b"transfer-encoding" in headers else 0
+    return int(length) if len(length) <= LENGTH_DIGITS else UNKNOWN_LENGTH
 
 
-def _deadline(headers: Mapping[bytes, bytes]) -> float | None:
+def _size(length: int, route: HotRoute) -> int:
+    """Return how much a body may hold, in single choices."""
+    return min(length, route.body_bytes_max) // BYTES_PER_PLACE
+
+
+def _deadline(budget: bytes) -> float:
     """Return when the caller's patience ends, by the event loop's clock."""
-    budget = headers.get(BUDGET_HEADER)
-    if budget is None:
-        return None
     if not _BUDGET.fullmatch(budget):
         raise InvalidInputError("X-Budget-Ms must be a whole number of milliseconds")
     digits = budget.lstrip(b"0")
