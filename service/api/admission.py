@@ -120,7 +120,7 @@ class Admission:
         # 30 ms: the least that keeps the processor busy, and what a stall may cut down to.
         self._limits = {
             Priority.REWARD: Limit(floor=128, ceiling=8_192, seconds_max=0.300),
-            Priority.CHOOSE: Limit(floor=128, ceiling=4_096, seconds_max=0.200),
+            Priority.CHOOSE: Limit(floor=128, ceiling=2_048, seconds_max=0.200),
             Priority.REPORT: Limit(floor=2, ceiling=16, seconds_max=0.100),
             Priority.EXPORT: Limit(floor=1, ceiling=4, seconds_max=0.100),
         }
