@@ -94,7 +94,7 @@ class EvidenceCache:
         """
         held = self._held.setdefault(experiment, HeldEvidence())
         change = await self._ledger.evidence(experiment, held.revision)
-        if held.revision and _is_of_another_state(held.revision, change.revision):
+        if held.revision and is_of_another_state(held.revision, change.revision):
             change = await self._ledger.evidence(experiment)
             held = self._held[experiment] = HeldEvidence()
         # Two readers may be under way: buckets come whole, so only the newer answer counts.
@@ -108,5 +108,6 @@ class EvidenceCache:
         return 0 if held is None else held.revision
 
 
-def _is_of_another_state(held: int, newest: int) -> bool:
+def is_of_another_state(held: int, newest: int) -> bool:
+    """Whether SQL went back since an evidence revision was held: it is lower, or was renewed."""
     return not 0 <= newest - held < RENEWED_REVISIONS_MIN

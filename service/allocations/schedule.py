@@ -7,6 +7,7 @@ from contextlib import suppress
 from time import perf_counter
 
 from service.allocations.allocator import Allocator
+from service.allocations.cache import is_of_another_state
 from service.allocations.publisher import AllocationStores
 from service.allocations.traces import Traces
 from service.domain.clock import MINUTE_MS, SECOND_MS, Clock
@@ -53,6 +54,7 @@ class AllocationSchedule:
         self._routine: dict[int, None] = {}
         self._not_before_ms: dict[int, int] = {}
         self._seen: dict[int, int] | None = None
+        self._names_looked_ms: int | None = None
         self._heads_checked_ms: int | None = None
         self._all_checked_ms: int | None = None
 
@@ -76,12 +78,22 @@ class AllocationSchedule:
     async def _notice_evidence(self) -> None:
         """Queue what has new evidence; at the start all is old, and waits for its routine turn."""
         revisions = await self._stores.ledger.evidence_revisions()
+        self._notice_loss(revisions)
         for number, revision in revisions.items():
             # Also a lower one: then SQL went back to an older state.
             if revision != self._known_revision(number, revision):
                 self._changed[number] = None
         self._changed.update(dict.fromkeys((self._seen or {}).keys() - revisions.keys()))
         self._seen = revisions
+
+    def _notice_loss(self, revisions: dict[int, int]) -> None:
+        """Notice a loss of SQL's by the evidence: another machine's drain may have met it alone."""
+        seen = (self._seen or {}).items()
+        went_back = any(is_of_another_state(r, revisions.get(number, 0)) for number, r in seen)
+        now_ms = self._clock.monotonic_ms()
+        # Each machine's drain renews the revisions after one and the same loss.
+        if went_back and _is_due(self._names_looked_ms, now_ms, MINUTE_MS):
+            self._traces.losses += 1
 
     def _known_revision(self, number: int, newest: int) -> int:
         """Return up to where an experiment's evidence was noticed before."""
@@ -113,12 +125,18 @@ class AllocationSchedule:
                 self._changed[number] = None
 
     async def _look_for_names(self) -> None:
-        """After a loss of SQL's: find what decisions name, so that it never gets a new meaning."""
+        """After a loss of SQL's: find what decisions name, so that it never gets a new meaning.
+
+        What Redis does not tell either, the outboxes of other machines may name: a version above
+        each head counts as met, so that the next ones are far from it.
+        """
         losses = self._traces.losses
-        for number in await self._stores.allocations.heads():
-            self._traces.name(number, await self._stores.ledger.named_version(number))
+        for number, version in (await self._stores.allocations.heads()).items():
+            named = await self._stores.ledger.named_version(number)
+            self._traces.name(number, max(named, version + 1))
         await self._stores.experiments.reserve_numbers(max(self._traces.named, default=0))
         self._losses_seen = losses
+        self._names_looked_ms = self._clock.monotonic_ms()
 
     async def _published(self, heads: dict[int, int]) -> dict[int, int]:
         """Return what Redis has of the experiments that SQL knows, and of those it does not."""

@@ -213,7 +213,8 @@ class PublishedAllocations(Protocol):
     async def publish(self, publication: Publication, experiment: Experiment) -> bool:
         """Publish a version unless a higher one stands there; then return False.
 
-        The same version again replaces the evidence. The configuration is written first.
+        The same version again replaces the evidence, but never with an older revision of it. The
+        configuration is written first.
         """
         ...
 

@@ -236,6 +236,32 @@ async def test_when_redis_was_lost_too_versions_go_on_above_what_decisions_name(
     assert await failover.published(experiment.number) == head
 
 
+@pytest.mark.parametrize("is_noticed_here", [True, False])
+async def test_versions_that_only_other_machines_outboxes_name_are_skipped_too(
+    failover: Failover, is_noticed_here: bool
+) -> None:
+    experiment = await failover.rig.create()
+    schedule = failover.schedule()
+    await failover.settle(schedule)
+    older = failover.state()
+    version = await failover.write(schedule, experiment)
+
+    failover.go_back(older)
+    failover.rig.published.lose()
+    if is_noticed_here:
+        failover.traces.losses += 1
+        await failover.rig.ledger.renew_revisions(failover.rig.clock.now_ms(), [1])
+        schedule = failover.schedule()
+    else:  # The other machine's drain renews the revisions.
+        await failover.rig.ledger.renew_revisions(failover.rig.clock.now_ms(), [1])
+    await failover.settle(schedule)
+
+    head = await failover.rig.head_version(experiment)
+    assert version < head < version + 2 * VERSIONS_SKIPPED
+    assert await failover.rig.allocations.get(experiment.number, version) is None
+    assert await failover.published(experiment.number) == head
+
+
 async def test_after_a_loss_no_new_experiment_gets_a_number_that_decisions_name(
     failover: Failover,
 ) -> None:
