@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import update
+
 from service.domain.clock import HOUR_MS, SECOND_MS
 from service.domain.erasure import Erasure
 from service.metrics import Metrics
@@ -14,8 +16,10 @@ from service.privacy import Eraser, Erasures
 from service.privacy.eraser import SETTLED_MS
 from service.store.outbox_reader import SegmentReader
 from service.store.quarantine import QuarantineFiles
+from service.store.sql_database import SqlDatabase
 from service.store.sql_ledger import SqlLedger
 from service.store.sql_privacy import SqlErasureStore
+from service.store.sql_tables import outbox_positions
 from service.worker.drain import Drain
 from tests.sql_stores import opened
 from tests.store_records import HandClock
@@ -26,6 +30,7 @@ class ErasingWorker:
     """A drain and an eraser that take their turns when the test says so."""
 
     clock: HandClock
+    database: SqlDatabase
     ledger: SqlLedger
     store: SqlErasureStore
     reader: SegmentReader
@@ -41,6 +46,9 @@ class ErasingWorker:
     async def turn(self, later_ms: int = 0) -> None:
         """Let time pass, then drain, clean up and erase, as the loops would."""
         self.clock.at_ms += later_ms
+        # The database has a clock of its own, which no test can set.
+        older = update(outbox_positions).values(at_ms=outbox_positions.c.at_ms - later_ms)
+        await self.database.write(lambda connection: connection.execute(older))
         await self.drain_all()
         await self.drain.clean()
         await self.eraser.turn()
@@ -67,6 +75,7 @@ async def erasing_worker(url: str, outbox: Path) -> AsyncIterator[ErasingWorker]
         reader = SegmentReader(outbox, clock)
         yield ErasingWorker(
             clock=clock,
+            database=database,
             ledger=ledger,
             store=store,
             reader=reader,

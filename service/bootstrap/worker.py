@@ -37,7 +37,8 @@ def build_worker(
     clock, metrics = clock or SystemClock(), Metrics(settings.metrics_dir)
     sql, redis = open_sql(settings), open_redis(settings, clock, metrics)
     stores = allocation_stores(sql, redis)
-    traces, write_back = Traces(), WriteBack(redis.replays, sql.ledger, metrics)
+    traces = Traces()
+    write_back = WriteBack(redis.replays, sql.ledger, stores.published, clock, metrics)
     allocator = Allocator(stores, clock, metrics, traces.version)
     schedule = AllocationSchedule(allocator, stores, clock, metrics, traces)
 

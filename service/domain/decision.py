@@ -24,6 +24,8 @@ class Source(IntEnum):
 
 
 COUNTED_SOURCES = (Source.policy, Source.fallback)
+# Answers that Redis may never have heard of; an inactive one does not tell whether it was there.
+UNCONFIRMED_SOURCES = (Source.fallback, Source.inactive)
 
 
 class Decision(Struct, frozen=True, array_like=True, tag=1, gc=False):

@@ -109,6 +109,7 @@ class Metrics:
         self._conflicts = c("conflicting_answers", "Answers that differ from the key's first one")
         self._ledger_failures = c("ledger_failures", "Drain transactions that SQL did not take")
         self._went_back = c("ledger_went_back", "Segments that SQL had lost some of")
+        self._removed_early = c("segments_removed_early", "Drained segments deleted to make room")
         self._adopted = c("adopted_allocations", "Allocations put back into SQL from Redis")
         self._written_back = c("written_back_decisions", "Fallback answers told to Redis later")
         self._audit_difference = g("audit_difference", "Evidence measures that a recount denies")
@@ -208,6 +209,10 @@ class Metrics:
     def ledger_went_back(self) -> None:
         """Count a segment of which SQL had lost something."""
         self._went_back.inc()
+
+    def removed_early(self) -> None:
+        """Count a drained segment that was deleted before its hour was over."""
+        self._removed_early.inc()
 
     def adopted(self) -> None:
         """Count an allocation that Redis had and SQL had lost."""

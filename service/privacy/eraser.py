@@ -15,7 +15,7 @@ from service.domain.clock import DAY_MS, MINUTE_MS, SECOND_MS, Clock
 from service.domain.erasure import Erasure
 from service.logs import logger
 from service.metrics import Metrics
-from service.store.ports import OutboxReader
+from service.store.outbox_ports import OutboxReader
 from service.store.privacy_ports import ErasureStore, Quarantine
 
 PAUSE_FIRST_MS = SECOND_MS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from service.domain.decision import Decision
+from service.domain.clock import Clock
+from service.domain.decision import UNCONFIRMED_SOURCES, Decision
 from service.domain.evidence import Bucket, BucketKey, Standing, added, changes_of
 from service.domain.reward import Reward, RewardStatus
 from service.store.records import (
@@ -24,7 +25,10 @@ from service.store.sql_export import Kept, attributed, cursor_of
 class MemoryLedger:
     """See `service.store.ports.Ledger`; nothing here awaits, so every append is a transaction."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        """Without a clock, time stands still for its positions."""
+        self._now_ms: Callable[[], int] = int if clock is None else clock.now_ms
+        self._moved_at_ms: dict[str, int] = {}
         self._firsts: dict[bytes, Decision] = {}
         self._besides: list[Decision] = []
         self._rewards: list[Reward] = []
@@ -52,8 +56,10 @@ class MemoryLedger:
         self._rewards += new_rewards
         self._count(changes_of(new, new_rewards, standings))
         if position is not None:
-            before = self._positions.get(position.segment, 0)
-            self._positions[position.segment] = max(before, position.offset)
+            before = self._positions.get(position.segment)
+            if before is None or position.offset > before:
+                self._positions[position.segment] = position.offset
+                self._moved_at_ms[position.segment] = self._now_ms()
         differing = {d.key for d in decisions if answer_of(self._firsts[d.key]) != answer_of(d)}
         return LedgerOutcome(len(new), len(besides), tuple(statuses), frozenset(differing), late)
 
@@ -152,6 +158,15 @@ class MemoryLedger:
         page = recent[:count]
         return page, cursor_of((0, page[-1])) if len(recent) > count and page else None
 
+    async def unconfirmed_decisions(
+        self, since_ms: int, before: Cursor | None, count: int
+    ) -> tuple[list[Decision], Cursor | None]:
+        """Return first-committed decisions that Redis may not know, newest first."""
+        recent, _ = await self.recent_decisions(since_ms, before, len(self._firsts))
+        found = [decision for decision in recent if decision.source in UNCONFIRMED_SOURCES]
+        page = found[:count]
+        return page, cursor_of((0, page[-1])) if len(found) > count and page else None
+
     async def position(self, segment: str) -> int:
         """Return how far a segment is committed; 0 for an unknown one."""
         return self._positions.get(segment, 0)
@@ -159,6 +174,12 @@ class MemoryLedger:
     async def positions(self, segments: Sequence[str]) -> dict[str, int]:
         """Return how far segments are committed; unknown ones are left out."""
         return {name: self._positions[name] for name in segments if name in self._positions}
+
+    async def settled_positions(self, segments: Sequence[str], pause_ms: int) -> dict[str, int]:
+        """Return the positions that have not moved for so long."""
+        until_ms = self._now_ms() - pause_ms
+        found = await self.positions(segments)
+        return {name: at for name, at in found.items() if self._moved_at_ms[name] <= until_ms}
 
     async def first_decisions(self, keys: Sequence[bytes]) -> list[Decision]:
         """Return the first-committed decisions of keys; unknown ones are left out."""

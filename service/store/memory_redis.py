@@ -191,9 +191,24 @@ class MemoryOutbox:
         del segment
         self.quarantined.append((record, reason))
 
-    def remove(self, segment: str) -> None:
+    def retire(self, segment: str) -> None:
         """Refuse: the one segment is live."""
         raise ValueError(f"{segment} is live")
+
+    def retired(self) -> list[str]:
+        """Return nothing: none ever is."""
+        return []
+
+    def remove(self, segment: str) -> None:
+        """Do nothing: none is retired."""
+
+    def free_bytes(self) -> int:
+        """Return what a large disk has."""
+        return 1 << 40
+
+    def ends(self) -> dict[str, int]:
+        """Return how many records there are."""
+        return {"memory": len(self.records)}
 
     def backlog(self, committed: dict[str, int]) -> dict[str, float]:
         """Return the number of records not yet committed; they have no age here."""

@@ -31,6 +31,8 @@ from service.store.records import Chunk, Record, Segment
 WINDOW_BYTES = 256 * 1024
 QUARANTINE = "quarantine"
 _PAGE_BYTES = 4096
+# A drained segment is known to SQL until its position is forgotten there: so long its name stays.
+_RETIRED_SUFFIX = ".gone"
 
 _log = structlog.get_logger(__name__)
 
@@ -76,14 +78,40 @@ class SegmentReader:
         self._put_aside(f"{segment}.{identity}.json", text)
         _log.error("outbox_record_quarantined", segment=segment, reason=reason, kind=kind)
 
-    def remove(self, segment: str) -> None:
-        """Delete a drained, closed segment; `ValueError` for a live one."""
+    def retire(self, segment: str) -> None:
+        """Empty a drained, closed segment and leave its name only; `ValueError` for a live one."""
         path = self._directory / segment
         found = _segment_at(path)
         if found is not None and not found.is_closed:
             raise ValueError(f"{segment} is live")
-        path.unlink(missing_ok=True)
+        name = path.with_suffix(_RETIRED_SUFFIX)
+        with suppress(FileNotFoundError):  # Another worker on the directory was faster.
+            path.rename(name)
+            os.truncate(name, 0)
         self._settled.pop(segment, None)
+
+    def retired(self) -> list[str]:
+        """Return the segments of which only the name is left."""
+        paths = self._directory.glob(f"*{_RETIRED_SUFFIX}")
+        return sorted(path.with_suffix(SEGMENT_SUFFIX).name for path in paths)
+
+    def remove(self, segment: str) -> None:
+        """Delete a retired segment."""
+        path = self._directory / segment
+        path.with_suffix(_RETIRED_SUFFIX).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Return how much room for segments the volume has."""
+        found = os.statvfs(self._directory)
+        return found.f_bavail * found.f_frsize
+
+    def ends(self) -> dict[str, int]:
+        """Return where what is written of each segment ends now."""
+        ends: dict[str, int] = {}
+        for segment in self.segments():
+            with suppress(FileNotFoundError), _Frames(self._directory / segment.name) as frames:
+                ends[segment.name] = frames.written_end(HEADER_BYTES)
+        return ends
 
     def backlog(self, committed: dict[str, int]) -> dict[str, Any]:
         """Return `bytes` not yet committed, `age_seconds` of the oldest and how many `segments`."""

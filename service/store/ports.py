@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from service.domain.allocation import Allocation, Publication
 from service.domain.decision import Decision
@@ -11,7 +11,6 @@ from service.domain.experiment import AuditEntry, Experiment
 from service.domain.reward import Reward
 from service.store.records import (
     Changes,
-    Chunk,
     Cursor,
     EvidenceChange,
     LedgerOutcome,
@@ -19,7 +18,6 @@ from service.store.records import (
     OutboxPosition,
     Record,
     RecountDifference,
-    Segment,
     Snapshot,
 )
 from service.store.recovery_ports import AdoptingExperiments, RecoverableLedger
@@ -267,28 +265,4 @@ class Outbox(Protocol):
     @property
     def is_writable(self) -> bool:
         """Whether the last append succeeded, or space for one is there."""
-        ...
-
-
-class OutboxReader(Protocol):
-    """What drains the directory of segments, whoever wrote them."""
-
-    def segments(self) -> list[Segment]:
-        """Return the segments, oldest first."""
-        ...
-
-    def read(self, segment: Segment, offset: int, count: int) -> Chunk:
-        """Return at most `count` records from an offset on; quarantines what is damaged."""
-        ...
-
-    def quarantine(self, segment: str, record: Record, reason: str) -> None:
-        """Put a record that the ledger can never take aside."""
-        ...
-
-    def remove(self, segment: str) -> None:
-        """Delete a drained, closed segment."""
-        ...
-
-    def backlog(self, committed: dict[str, int]) -> dict[str, Any]:
-        """Return bytes not yet committed and the age of the oldest, for the metrics."""
         ...

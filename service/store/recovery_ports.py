@@ -7,6 +7,7 @@ from typing import Protocol
 
 from service.domain.decision import Decision
 from service.domain.experiment import Experiment
+from service.store.records import Cursor
 
 
 class RecoverableLedger(Protocol):
@@ -20,8 +21,22 @@ class RecoverableLedger(Protocol):
         """Return how far segments are committed, in one snapshot; unknown ones are left out."""
         ...
 
+    async def settled_positions(self, segments: Sequence[str], pause_ms: int) -> dict[str, int]:
+        """Return the positions that have not moved for so long, by the database's clock."""
+        ...
+
     async def first_decisions(self, keys: Sequence[bytes]) -> list[Decision]:
         """Return the first-committed decisions of keys, in any order; unknown ones are left out."""
+        ...
+
+    async def unconfirmed_decisions(
+        self, since_ms: int, before: Cursor | None, count: int
+    ) -> tuple[list[Decision], Cursor | None]:
+        """Return first-committed decisions that Redis may not know, of all experiments.
+
+        Newest first, and where to go on (None: end), as `recent_decisions` does. They are those of
+        `UNCONFIRMED_SOURCES`: found without reading the others.
+        """
         ...
 
     async def named_version(self, experiment: int) -> int:

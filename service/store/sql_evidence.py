@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import BigInteger, Connection, delete, func, literal_column, select, update
 
 from service.domain.clock import HOUR_MS
 from service.domain.evidence import Bucket, BucketKey, added, changes_of
 from service.domain.reward import Reward, RewardStatus
 from service.store.records import EvidenceChange, RecountDifference
 from service.store.sql_rows import bucket_of, reward_of
-from service.store.sql_statements import insert_or_ignore
+from service.store.sql_statements import NOW_MS, insert_or_ignore
 from service.store.sql_tables import (
     decisions,
     evidence,
@@ -60,6 +60,18 @@ def positions(connection: Connection, segments: Sequence[str]) -> dict[str, int]
     query = select(outbox_positions.c.segment, outbox_positions.c.position).where(
         outbox_positions.c.segment.in_(segments)
     )
+    return {row.segment: row.position for row in connection.execute(query)}
+
+
+def settled_positions(
+    connection: Connection, segments: Sequence[str], pause_ms: int
+) -> dict[str, int]:
+    """Return the positions that have not moved for so long, by the database's clock."""
+    table = outbox_positions.c
+    is_settled = (
+        table.at_ms <= literal_column(NOW_MS[connection.dialect.name], BigInteger) - pause_ms
+    )
+    query = select(table.segment, table.position).where(table.segment.in_(segments), is_settled)
     return {row.segment: row.position for row in connection.execute(query)}
 
 

@@ -24,7 +24,7 @@ from service.domain.decision import Decision
 from service.domain.reward import Reward
 from service.store.records import Cursor, LedgerRow
 from service.store.sql_rows import decision_of, reward_of
-from service.store.sql_tables import conflicting_decisions, decisions, rewards
+from service.store.sql_tables import UNCONFIRMED, conflicting_decisions, decisions, rewards
 
 Kept = tuple[int, Decision]  # The serial, 0 for the first row of its key, and the decision.
 
@@ -58,13 +58,26 @@ def recent_decisions(
     connection: Connection, since_ms: int, before: Cursor | None, count: int
 ) -> tuple[list[Decision], Cursor | None]:
     """Return first-committed decisions, newest first, down to a time."""
+    return _newest_first(connection, select(decisions), since_ms, before, count)
+
+
+def unconfirmed_decisions(
+    connection: Connection, since_ms: int, before: Cursor | None, count: int
+) -> tuple[list[Decision], Cursor | None]:
+    """Return those that Redis may not know, from the index that holds nothing else."""
+    return _newest_first(connection, select(decisions).where(UNCONFIRMED), since_ms, before, count)
+
+
+def _newest_first(
+    connection: Connection,
+    query: Select[*tuple[Any, ...]],
+    since_ms: int,
+    before: Cursor | None,
+    count: int,
+) -> tuple[list[Decision], Cursor | None]:
     table = decisions.c
-    query = (
-        select(decisions)
-        .where(table.decided_at_ms >= since_ms)
-        .order_by(table.decided_at_ms.desc(), table.key.desc())
-        .limit(count + 1)
-    )
+    query = query.where(table.decided_at_ms >= since_ms)
+    query = query.order_by(table.decided_at_ms.desc(), table.key.desc()).limit(count + 1)
     if before is not None:
         place = tuple_(table.decided_at_ms, table.key)
         query = query.where(place < _bound(before.decided_at_ms, before.key))

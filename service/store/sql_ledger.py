@@ -83,6 +83,14 @@ class SqlLedger:
             partial(sql_export.recent_decisions, since_ms=since_ms, before=before, count=count)
         )
 
+    async def unconfirmed_decisions(
+        self, since_ms: int, before: Cursor | None, count: int
+    ) -> tuple[list[Decision], Cursor | None]:
+        """Return first-committed decisions that Redis may not know, newest first."""
+        return await self._database.read(
+            partial(sql_export.unconfirmed_decisions, since_ms=since_ms, before=before, count=count)
+        )
+
     async def position(self, segment: str) -> int:
         """Return how far a segment is committed; 0 for an unknown one."""
         return await self._database.read(partial(sql_evidence.position, segment=segment))
@@ -90,6 +98,12 @@ class SqlLedger:
     async def positions(self, segments: Sequence[str]) -> dict[str, int]:
         """Return how far segments are committed; unknown ones are left out."""
         return await self._database.read(partial(sql_evidence.positions, segments=segments))
+
+    async def settled_positions(self, segments: Sequence[str], pause_ms: int) -> dict[str, int]:
+        """Return the positions that have not moved for so long, by the database's clock."""
+        return await self._database.read(
+            partial(sql_evidence.settled_positions, segments=segments, pause_ms=pause_ms)
+        )
 
     async def first_decisions(self, keys: Sequence[bytes]) -> list[Decision]:
         """Return the first-committed decisions of keys; unknown ones are left out."""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -116,12 +117,22 @@ def _decision_columns(*, is_key: bool) -> list[Column[object]]:
     ]
 
 
+# UNCONFIRMED_SOURCES, spelt out: only so do both databases find out that the index answers it.
+UNCONFIRMED = text("source IN (1, 3)")
+
 decisions = Table(
     "decisions",
     metadata,
     *_decision_columns(is_key=True),
     Index(None, "experiment", "decided_at_ms", "key"),  # the export
     Index(None, "decided_at_ms", "key"),  # the restoring of the replay memory, newest first
+    Index(  # what Redis may not know
+        "ix_decisions_unconfirmed",
+        "decided_at_ms",
+        "key",
+        sqlite_where=UNCONFIRMED,
+        postgresql_where=UNCONFIRMED,
+    ),
 )
 
 conflicting_decisions = Table(

@@ -7,7 +7,7 @@ given again what it lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from service.allocations.traces import Traces
 from service.domain.clock import HOUR_MS, SECOND_MS, Clock
@@ -20,17 +20,20 @@ from service.errors import (
 )
 from service.logs import logger
 from service.metrics import Metrics
-from service.store.ports import Ledger, OutboxReader
+from service.store.outbox_ports import OutboxReader
+from service.store.ports import Ledger
 from service.store.records import Chunk, LedgerOutcome, Segment
 from service.worker.progress import Load, Progress
 
 KEEP_DRAINED_MS = HOUR_MS  # So far may SQL go back, and so long can a person look.
+FREE_BYTES_MIN = 64 * 1024 * 1024  # The next segments of four processes.
 LOOK_BACK_MS = SECOND_MS  # How often the positions of all segments are compared.
 
 _log = logger(__name__)
 
 
-Committed = Callable[[list[Decision], LedgerOutcome], None]
+# Without an outcome: committed, but the answer that told of it was lost.
+Committed = Callable[[list[Decision], LedgerOutcome | None], None]
 
 
 class Drain:
@@ -75,6 +78,15 @@ class Drain:
         self._forget_gone({segment.name for segment in segments})
         return dealt_with
 
+    def ends(self) -> dict[str, int]:
+        """Return where each segment ends now."""
+        return self._reader.ends()
+
+    def has_reached(self, ends: dict[str, int]) -> bool:
+        """Whether everything up to there is committed; a segment that is gone was."""
+        known = ((self._progress.get(name), end) for name, end in ends.items())
+        return all(progress is None or progress.committed >= end for progress, end in known)
+
     def measure(self) -> None:
         """Tell the metrics what is not committed yet."""
         backlog = self._reader.backlog({name: p.read for name, p in self._progress.items()})
@@ -82,23 +94,39 @@ class Drain:
 
     async def clean(self) -> None:
         """Delete closed segments that were drained long enough ago, if SQL still says so."""
-        names = [s.name for s in self._reader.segments() if self._is_old(s)]
-        stored = await self._ledger.positions(names)
+        before_ms = self._clock.now_ms() - KEEP_DRAINED_MS
+        names = [s.name for s in self._finished() if s.modified_at_ms < before_ms]
+        # Written long ago, perhaps, but drained just now: SQL knows, however often we began anew.
+        stored = await self._ledger.settled_positions(names, KEEP_DRAINED_MS)
         for name in names:
             progress = self._progress.get(name)
             if progress is not None and stored.get(name, 0) >= progress.committed:
-                del self._progress[name]
-                self._reader.remove(name)
-                await self._ledger.forget_segment(name)
+                self._retire(name)
+        for name in self._reader.retired():  # Those too that a worker left which was killed here.
+            await self._ledger.forget_segment(name)
+            self._reader.remove(name)
 
-    def _is_old(self, segment: Segment) -> bool:
-        progress = self._progress.get(segment.name)
-        if progress is None or not progress.is_finished:
-            return False
-        moved_at_ms = progress.moved_at_ms
-        if moved_at_ms is not None and self._clock.monotonic_ms() - moved_at_ms < KEEP_DRAINED_MS:
-            return False  # Written long ago, perhaps, but drained just now.
-        return segment.modified_at_ms < self._clock.now_ms() - KEEP_DRAINED_MS
+    async def make_room(self) -> None:
+        """Give up drained segments before their time, the oldest first, while space is short.
+
+        Without space no choice is answered once SQL is away; they only help where SQL goes back.
+        """
+        for segment in self._finished():
+            if self._reader.free_bytes() >= FREE_BYTES_MIN:
+                return
+            self._retire(segment.name)
+            self._metrics.removed_early()
+            _log.warning("segment_removed_early", segment=segment.name)
+
+    def _finished(self) -> Iterator[Segment]:
+        for segment in self._reader.segments():
+            progress = self._progress.get(segment.name)
+            if segment.is_closed and progress is not None and progress.is_finished:
+                yield segment
+
+    def _retire(self, name: str) -> None:
+        self._reader.retire(name)
+        del self._progress[name]
 
     async def _look_back(self, names: Sequence[str]) -> None:
         """Compare all segments with SQL, the finished ones too: nothing else would ever ask."""
@@ -106,21 +134,24 @@ class Drain:
         if self._looked_back_ms is None or now_ms - self._looked_back_ms >= LOOK_BACK_MS:
             stored = await self._ledger.positions(names)
             self._looked_back_ms = now_ms
-            for name in names:
-                self._compare(name, stored.get(name, 0))
+            self._compare(names, stored)
         if self._owes_renewal:
             # Whoever holds evidence of the state that is gone must see that it is not this one's,
             # even where new rows have carried the revision past the old one.
             await self._ledger.renew_revisions(self._clock.now_ms(), list(self._traces.named))
             self._owes_renewal = False
 
-    def _compare(self, name: str, stored: int) -> None:
-        progress = self._progress.setdefault(name, Progress(stored))
-        if stored < progress.committed:
-            self._went_back(name, progress.committed, stored)
-            progress.go_to(stored)
+    def _compare(self, names: Sequence[str], stored: Mapping[str, int]) -> None:
+        for name in names:
+            place = stored.get(name, 0)
+            progress = self._progress.setdefault(name, Progress(place))
+            if place < progress.committed:
+                self._went_back(name, progress.committed, place)
+                progress.go_to(place)
 
     def _went_back(self, name: str, known: int, found: int) -> None:
+        if all(segment.name != name for segment in self._reader.segments()):
+            return  # Another worker on this directory has deleted it.
         self._metrics.ledger_went_back()
         _log.error("ledger_went_back", segment=name, known=known, found=found)
         self._owes_renewal = True
@@ -175,6 +206,8 @@ class Drain:
             stored = await self._ledger.position(name)
             if stored < progress.committed:
                 self._went_back(name, progress.committed, stored)
+            elif self._committed is not None:
+                self._committed(load.decisions, None)
             progress.go_to(stored)
         except LedgerWentBackError:
             self._went_back(name, chunk.next_offset, progress.committed)
@@ -198,7 +231,7 @@ class Drain:
             await self._ledger.append([], [], position)
         else:
             self._count(name, load, chunk, outcome)
-        progress.commit(chunk.next_offset, self._clock.monotonic_ms())
+        progress.commit(chunk.next_offset)
 
     def _count(self, name: str, load: Load, chunk: Chunk, outcome: LedgerOutcome) -> None:
         decisions = load.decisions

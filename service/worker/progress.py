@@ -55,7 +55,6 @@ class Progress:
     mend_to: int = 0  # SQL lost something before this place.
     batch: int = BATCH_MAX
     is_finished: bool = False
-    moved_at_ms: int | None = None
 
     def __post_init__(self) -> None:
         self.read = self.committed
@@ -96,10 +95,9 @@ class Progress:
         witnesses = (*self.witnesses, *load.witnesses)
         return OutboxPosition(name, chunk.next_offset, self.committed, witnesses)
 
-    def commit(self, offset: int, now_ms: int) -> None:
+    def commit(self, offset: int) -> None:
         """Note that SQL has everything up to here."""
         self.go_to(offset)
-        self.moved_at_ms = now_ms
         self.batch = min(BATCH_MAX, 2 * self.batch)
 
     def go_to(self, offset: int) -> None:

@@ -92,23 +92,32 @@ class Worker:
                 await asyncio.wait_for(stop.wait(), seconds)
 
     async def drain_all(self) -> None:
-        """Commit what is in the outbox, for as long as an orderly end may take."""
+        """Commit what is in the outbox now, for as long as an orderly end may take."""
         deadline = perf_counter() + DRAIN_AT_END_SECONDS
-        is_empty = False
+        ends = self.drain.ends()  # API processes may go on: the worker after this one reads it.
+        is_done = False
 
         async def turn() -> int:
-            nonlocal is_empty
+            nonlocal is_done
             committed = await self.drain.turn()
-            is_empty = not committed
+            is_done = not committed or self.drain.has_reached(ends)
             return committed
 
         loop = self._loop("drain", turn, _drain_pause)
         while perf_counter() < deadline:
             pause = await loop.once()
-            if is_empty:
+            if is_done:
+                await self._write_back_all(deadline)
                 return
             await asyncio.sleep(pause)
         _log.warning("outbox_not_empty_at_end")
+
+    async def _write_back_all(self, deadline: float) -> None:
+        """Tell Redis what it is owed, unless it is away: the next worker finds that in SQL."""
+        loop = self._loop("write-back", self.write_back.turn, _write_back_pause)
+        while self.write_back.owes and perf_counter() < deadline:
+            if await loop.once():
+                return
 
     def _loops(self) -> list[Loop]:
         audit, snapshot = self.intervals.audit_seconds, self.intervals.snapshot_seconds
@@ -117,6 +126,7 @@ class Worker:
             self._loop("write-back", self.write_back.turn, _write_back_pause),
             self._loop("measure", self._measure, every(MEASURE_SECONDS)),
             self._loop("clean", self.drain.clean, every(CLEAN_SECONDS)),
+            self._loop("make-room", self.drain.make_room, every(MEASURE_SECONDS)),
             self._loop("lease", self.lease.turn, every(RENEW_SECONDS)),
             self._leased("restore", self.restore.turn, every(RESTORE_SECONDS)),
             self._leased("allocate", self.schedule.tick, _allocate_pause),

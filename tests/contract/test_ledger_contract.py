@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from service.domain.clock import HOUR_MS
 from service.domain.decision import Source
 from service.domain.evidence import Bucket, BucketKey, delay_bin
 from service.domain.reward import RewardStatus
@@ -188,6 +189,13 @@ async def test_a_position_only_moves_forward(ledger: Ledger) -> None:
 
     assert positions == [100, 100, 250]
     assert await ledger.position("b") == 0
+
+
+async def test_a_position_settles_by_the_clock_of_the_ledger(ledger: Ledger) -> None:
+    await ledger.append([], [], OutboxPosition("a", 100))
+
+    assert await ledger.settled_positions(["a", "b"], HOUR_MS) == {}
+    assert await ledger.settled_positions(["a", "b"], -HOUR_MS) == {"a": 100}
 
 
 async def test_a_forgotten_segment_starts_at_zero(ledger: Ledger) -> None:

@@ -146,3 +146,24 @@ async def test_recent_decisions_come_newest_first_from_all_experiments(ledger: L
 
     recent = [d for d in sent if d.decided_at_ms >= since_ms]
     assert found == sorted(recent, key=lambda d: (d.decided_at_ms, d.key), reverse=True)
+
+
+async def test_decisions_that_redis_may_not_know_come_newest_first(ledger: Ledger) -> None:
+    sent = [
+        replace(decision(unit, experiment=7 + unit % 2, hours=unit // 4), source=unit % 4)
+        for unit in range(40)
+    ]
+    await ledger.append(sent, [])
+    since_ms = sent[9].decided_at_ms
+
+    found, cursor = await ledger.unconfirmed_decisions(since_ms, None, 6)
+    while cursor is not None:
+        page, cursor = await ledger.unconfirmed_decisions(since_ms, cursor, 6)
+        found += page
+
+    expected = [
+        d
+        for d in sent
+        if d.decided_at_ms >= since_ms and d.source in {Source.fallback, Source.inactive}
+    ]
+    assert found == sorted(expected, key=lambda d: (d.decided_at_ms, d.key), reverse=True)

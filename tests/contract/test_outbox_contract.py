@@ -12,8 +12,9 @@ from msgspec.structs import astuple
 from service.errors import OutboxUnavailableError
 from service.store.memory_redis import MemoryOutbox
 from service.store.outbox import SegmentOutbox
+from service.store.outbox_ports import OutboxReader
 from service.store.outbox_reader import SegmentReader
-from service.store.ports import Outbox, OutboxReader
+from service.store.ports import Outbox
 from service.store.records import CommittedReward, Record, Witness
 from tests.store_records import HandClock, a_decision, a_reward
 
@@ -142,12 +143,12 @@ def test_a_writer_without_space_says_so_and_recovers(rig: Rig) -> None:
     assert everything(rig.reader) == [a_decision(2)]
 
 
-def test_the_live_segment_is_never_removed(rig: Rig) -> None:
+def test_the_live_segment_is_never_retired(rig: Rig) -> None:
     rig.outbox.append([a_decision(1)])
     (segment,) = rig.reader.segments()
 
     with pytest.raises(ValueError, match="live"):
-        rig.reader.remove(segment.name)
+        rig.reader.retire(segment.name)
 
     assert not segment.is_closed
     assert everything(rig.reader) == [a_decision(1)]

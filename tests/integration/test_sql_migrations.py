@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, event, inspect, text
 
-from service.store import sql_migrations
+from service.store import sql_export, sql_migrations
+from service.store.records import Cursor
 from service.store.sql_database import SqlDatabase
 from service.store.sql_tables import metadata
 from tests.sql_stores import opened, url_of
@@ -50,6 +52,27 @@ async def test_migrating_again_changes_nothing(url: str) -> None:
         await database.migrate()
 
         assert await database.is_current()
+
+
+def plan_of_unconfirmed(connection: Connection) -> str:
+    """Return how the database means to find what Redis may not know."""
+    asked: list[tuple[object, ...]] = []
+
+    def note(*arguments: object) -> None:
+        asked.append(arguments)
+
+    event.listen(connection, "before_cursor_execute", note)
+    sql_export.unconfirmed_decisions(connection, 1, Cursor(2, b"k"), 3)
+    event.remove(connection, "before_cursor_execute", note)
+    _, _, statement, parameters, *_ = asked[-1]
+    explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+    found = connection.exec_driver_sql(f"{explain} {statement}", cast(Any, parameters))
+    return str(found.fetchall())
+
+
+async def test_what_redis_may_not_know_is_found_without_reading_the_rest(url: str) -> None:
+    async with opened(url) as database:
+        assert "ix_decisions_unconfirmed" in await database.read(plan_of_unconfirmed)
 
 
 async def test_an_empty_database_is_not_current(url: str) -> None:

@@ -134,11 +134,27 @@ class Segments:
         """Fail: nothing here is poison."""
         raise AssertionError(f"{segment}: {record} was refused: {reason}")
 
-    def remove(self, segment: str) -> None:
+    def retire(self, segment: str) -> None:
         """Delete a closed segment."""
         assert segment in self.closed
         del self.files[segment]
         self.removed.append(segment)
+
+    def retired(self) -> list[str]:
+        """Return what SQL still knows of."""
+        return list(self.removed)
+
+    def remove(self, segment: str) -> None:
+        """Do nothing: the model looks at what was removed."""
+        assert segment in self.removed
+
+    def free_bytes(self) -> int:
+        """Return what a large disk has."""
+        return 1 << 40
+
+    def ends(self) -> dict[str, int]:
+        """Return how many records each segment has."""
+        return {name: len(records) for name, records in self.files.items()}
 
     def backlog(self, committed: dict[str, int]) -> dict[str, Any]:
         """Return nothing: it is for metrics."""
@@ -161,7 +177,7 @@ class Servers:
     time: Time = field(default_factory=Time)
     sql: Switch = field(default_factory=lambda: Switch(lambda: LedgerUnavailableError("down")))
     redis: Switch = field(default_factory=lambda: Switch(lambda: RedisUnavailableError("down")))
-    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    ledger: MemoryLedger = field(init=False)
     experiments: MemoryExperimentStore = field(default_factory=MemoryExperimentStore)
     allocations: MemoryAllocationStore = field(default_factory=MemoryAllocationStore)
     published: MemoryAllocations = field(default_factory=MemoryAllocations)
@@ -171,6 +187,7 @@ class Servers:
 
     def __post_init__(self) -> None:
         self.segments = Segments(self.time)
+        self.ledger = MemoryLedger(SkewedClock(self.time))
         self.metrics = Metrics()
 
     def stores(self) -> AllocationStores:
@@ -227,7 +244,7 @@ class WorkerProcess:
         stores, metrics = servers.stores(), servers.metrics
         replays = switched(servers.replays, servers.redis)
         traces = Traces()
-        self.write_back = WriteBack(replays, stores.ledger, metrics)
+        self.write_back = WriteBack(replays, stores.ledger, stores.published, self.clock, metrics)
         self.drain = Drain(
             servers.segments, stores.ledger, self.clock, metrics, traces, self.write_back.note
         )

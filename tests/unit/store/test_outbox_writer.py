@@ -119,11 +119,17 @@ def test_a_drained_segment_can_be_removed(home: Path) -> None:
     outbox.close()
     reader = SegmentReader(home, HandClock())
     (segment,) = reader.segments()
+    reader.retire(segment.name)
+    reader.retire(segment.name)
+    retired = reader.retired()
+    left = sum(path.stat().st_size for path in home.iterdir())
     reader.remove(segment.name)
     reader.remove(segment.name)
 
     assert reader.segments() == []
     assert reader.read(segment, 0, 10).is_end
+    assert (retired, left) == ([segment.name], 0)
+    assert list(home.iterdir()) == []
 
 
 def test_the_backlog_tells_bytes_and_age_of_what_is_not_committed(home: Path) -> None:

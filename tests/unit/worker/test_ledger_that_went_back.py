@@ -19,19 +19,20 @@ from service.store.outbox import SegmentOutbox
 from service.store.outbox_reader import SegmentReader
 from service.store.records import LedgerOutcome, OutboxPosition
 from service.worker.drain import Drain
+from tests.store_records import HandClock
 from tests.worker_rig import Rig
 
 
 class LedgerThatGoesBack(MemoryLedger):
     """A ledger whose state can be kept and put in place again; it counts what the drain asks."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__(clock)
         self.asked: list[tuple[int, int]] = []
 
     def state(self) -> dict[str, Any]:
         """Return a copy of everything."""
-        return deepcopy(self.__dict__)
+        return deepcopy({name: it for name, it in self.__dict__.items() if name != "_now_ms"})
 
     def go_back(self, state: dict[str, Any]) -> None:
         """Put an older state in place."""
@@ -55,7 +56,7 @@ class Lost:
     def __init__(self) -> None:
         self.rig = Rig()
         self.outbox = MemoryOutbox()
-        self.ledger = LedgerThatGoesBack()
+        self.ledger = LedgerThatGoesBack(self.rig.clock)
         self.drain = Drain(self.outbox, self.ledger, self.rig.clock, self.rig.metrics)
         self.told: list[Reward] = []
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from service.domain.clock import DAY_MS, MINUTE_MS
-from service.domain.decision import Decision
+from service.domain.decision import Decision, Source, replay_of
 from service.domain.reward import Reward
 from service.errors import LedgerUnavailableError
 from service.privacy import Eraser, Quarantines, Retention
@@ -23,7 +23,13 @@ from service.store.memory_privacy import (
 )
 from service.store.memory_redis import MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryLeaseStore, MemorySnapshotStore
-from service.store.records import LedgerOutcome, OutboxPosition, RecountDifference
+from service.store.records import (
+    Chunk,
+    LedgerOutcome,
+    OutboxPosition,
+    RecountDifference,
+    Segment,
+)
 from service.worker.audit import Audit
 from service.worker.drain import Drain
 from service.worker.lease import Lease
@@ -61,6 +67,9 @@ class WholeWorker:
         self.leases = MemoryLeaseStore(self.rig.clock)
         self.failures_to_prepare = 0
         self.is_closed = False
+        self.replays = MemoryReplays()
+        rig = self.rig
+        self.write_back = WriteBack(self.replays, rig.ledger, rig.published, rig.clock, rig.metrics)
 
     async def prepare(self) -> None:
         """Fail as often as it is told to."""
@@ -77,12 +86,18 @@ class WholeWorker:
         rig = self.rig
         allocator = rig.allocator()
         schedule = rig.schedule(allocator)
-        replays = MemoryReplays()
+        replays = self.replays
         erasures = MemoryErasureStore(rig.ledger, MemoryActStore())
         quarantine = MemoryQuarantine()
         return Worker(
-            drain=Drain(self.outbox, rig.ledger, rig.clock, rig.metrics),
-            write_back=WriteBack(replays, rig.ledger, rig.metrics),
+            drain=Drain(
+                self.outbox,
+                rig.ledger,
+                rig.clock,
+                rig.metrics,
+                committed=self.write_back.note,
+            ),
+            write_back=self.write_back,
             schedule=schedule,
             restore=Restore(
                 schedule.refresh, rig.stores, replays, rig.clock, rig.metrics, lambda: "epoch"
@@ -170,6 +185,41 @@ async def test_a_worker_that_ends_tries_again_when_sql_fails_once(whole: WholeWo
     await whole.worker().drain_all()
 
     assert (await whole.rig.ledger.evidence(experiment.number)).revision == 1
+
+
+async def test_a_worker_that_ends_tells_redis_what_it_drained_last(whole: WholeWorker) -> None:
+    decision = replace(whole.rig.decision(await whole.rig.create(), 0), source=int(Source.fallback))
+    whole.outbox.append([decision])
+
+    await whole.worker().drain_all()
+
+    (generation,) = whole.replays.generations.values()
+    assert generation == {decision.key: replay_of(decision)}
+
+
+class BusyOutbox(MemoryOutbox):
+    """An outbox that another process writes to whenever it is read."""
+
+    reads = 0
+
+    def read(self, segment: Segment, offset: int, count: int) -> Chunk:
+        """Read after somebody has written."""
+        self.reads += 1
+        self.append([replace(self.records[0], key=self.reads.to_bytes(16, "big"))])
+        return super().read(segment, offset, count)
+
+
+async def test_a_worker_that_ends_waits_for_nobody_who_goes_on_writing(
+    whole: WholeWorker,
+) -> None:
+    experiment = await whole.rig.create()
+    outbox = whole.outbox = BusyOutbox()
+    outbox.append([whole.rig.decision(experiment, 0) for _ in range(1_500)])
+
+    await whole.worker().drain_all()
+
+    assert outbox.reads == 2
+    assert await whole.rig.ledger.position("memory") >= 1_500
 
 
 async def test_a_worker_without_the_lease_only_drains(whole: WholeWorker) -> None:
