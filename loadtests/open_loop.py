@@ -90,6 +90,24 @@ def answered_loop(
     return run.answers
 
 
+def closed_loop(
+    port: int, callers: int, seconds: float, request: Callable[[int], bytes]
+) -> list[Answered]:
+    """Let some callers ask again as soon as they are answered; return all answers."""
+    connections = [_connect(port) for _ in range(callers)]
+    with select.epoll() as poller:
+        for connection in connections:
+            poller.register(connection.socket, select.EPOLLIN)
+        by_number = {connection.socket.fileno(): connection for connection in connections}
+        run = _Run(poller, by_number, deque(connections))
+        try:
+            _send_in_turn(run, seconds, request)
+        finally:
+            for connection in connections:
+                connection.socket.close()
+    return run.answers
+
+
 def http_request(path: str, body: bytes) -> bytes:
     """Return a whole POST request."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -122,6 +140,17 @@ def _send_all(run: _Run, rate: float, count: int, request: Callable[[int], bytes
     while len(run.answers) < count:
         if perf_counter() > deadline:
             raise OpenLoopError(f"{count - len(run.answers)} requests were not answered")
+        _receive(run, 0.01)
+
+
+def _send_in_turn(run: _Run, seconds: float, request: Callable[[int], bytes]) -> None:
+    started = run.started = perf_counter()
+    number = 0
+    while perf_counter() - started < seconds:
+        while run.idle:
+            run.waiting.append((perf_counter(), request(number)))
+            number += 1
+            _send_waiting(run)
         _receive(run, 0.01)
 
 

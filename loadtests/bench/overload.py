@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +12,14 @@ from loadtests.bench.figures import Figure
 from loadtests.bench.run import Run
 from loadtests.bench.tails import SENDER_NICENESS
 from loadtests.client import batch_body
-from loadtests.open_loop import OK, Answered, answered_loop, http_request, percentile
+from loadtests.open_loop import (
+    OK,
+    Answered,
+    answered_loop,
+    closed_loop,
+    http_request,
+    percentile,
+)
 from loadtests.servers import Service
 from service.sla import OVERLOAD_P99_MS, OVERLOAD_RECOVERY_SECONDS_MAX
 
@@ -81,37 +86,28 @@ def _figures(
 def _peak(service: Service, seconds: float) -> float:
     """Return how many calls a second a few callers get answered, each after the other."""
     port = int(service.url.rpartition(":")[2])
-    ends = time.perf_counter() + seconds
-    counts = [0] * CALLERS
+    answers = _apart(_asked_in_turn, port, seconds, "0")
+    return sum(answer.status == OK for answer in answers) / seconds
 
-    def call(caller: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        request = _request(f"p{caller}")
-        while time.perf_counter() < ends:
-            body = request(counts[caller]).partition(b"\r\n\r\n")[2]
-            headers = {"Content-Type": "application/json"}
-            connection.request("POST", "/choose/batch", body, headers)
-            connection.getresponse().read()
-            counts[caller] += 1
-        connection.close()
 
-    callers = [threading.Thread(target=call, args=(caller,)) for caller in range(CALLERS)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    return sum(counts) / seconds
+def _asked_in_turn(port: int, seconds: float, tag: str) -> list[Answered]:
+    return closed_loop(port, CALLERS, seconds, _request(tag))
 
 
 def _offered(service: Service, rate: float, seconds: float, tag: str) -> list[Answered]:
     port = int(service.url.rpartition(":")[2])
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(1, context, initializer=os.nice, initargs=(SENDER_NICENESS,)) as pool:
-        return pool.submit(_sent, port, rate, seconds, tag).result()
+    return _apart(_sent, port, rate, seconds, tag)
 
 
 def _sent(port: int, rate: float, seconds: float, tag: str) -> list[Answered]:
     return answered_loop(port, rate, seconds, _request(tag), CONNECTIONS)
+
+
+def _apart(load: Callable[..., list[Answered]], *arguments: float | str) -> list[Answered]:
+    """Run a load in a process of its own, which steps back behind Redis on their core."""
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, context, initializer=os.nice, initargs=(SENDER_NICENESS,)) as pool:
+        return pool.submit(load, *arguments).result()
 
 
 def _request(tag: str) -> Callable[[int], bytes]:
