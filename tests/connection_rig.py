@@ -7,15 +7,21 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+from prometheus_client import CollectorRegistry
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from service.api.protocol import Protocol
+from service.api.room import FILES_MAX, Room
+from service.metrics.connections import ConnectionMetrics
 
 GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
+
+
+LARGE = bytes(32 * 1024 * 1024)  # More than any kernel holds for a client that takes nothing.
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -30,9 +36,16 @@ class Echo:
 
     may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
     gone: int = 0
+    answered: int = 0
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)  # Of the last request.
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
         """Answer one request."""
+        self.headers = scope["headers"]
+        if scope["path"] == "/large":
+            await self._answer(send, LARGE)
+            self.answered += 1
+            return
         if scope["path"] == "/early":
             await self._answer(send, b"early")
             return
@@ -61,20 +74,30 @@ class Rig:
     app: Echo = field(default_factory=Echo)
     state: ServerState = field(default_factory=ServerState)
     refused: list[int] = field(default_factory=list)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    places: int = FILES_MAX
     port: int = 0
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.room = Room(self.places, ConnectionMetrics(self.registry))
+
+    def ended(self, reason: str) -> float | None:
+        """Return how many connections were ended for a reason."""
+        name = "promobandit_ended_connections_total"
+        return self.registry.get_sample_value(name, {"reason": reason})
 
     def protocol(self) -> Protocol:
         """Return the protocol of a new connection."""
         config = Config(self.app, lifespan="off", log_config=None, ws="none")
-        return Protocol(config, self.state, {}, refused=self.refused.append)
+        return Protocol(config, self.state, {}, refused=self.refused.append, room=self.room)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection that the server has noticed."""
-        known = len(self.state.connections)
+        known = set(self.state.connections)
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         self.writers.append(writer)
-        await until(lambda: len(self.state.connections) > known)
+        await until(lambda: not known.issuperset(self.state.connections))
         return reader, writer
 
     async def answer(self, *pieces: bytes, seconds: int = 0) -> bytes:
@@ -91,14 +114,16 @@ class Rig:
     def pass_time(self, seconds: int) -> None:
         """Tick the connections as the server does."""
         for _ in range(seconds):
+            self.room.tick(cast(set[Protocol], self.state.connections))
             for connection in tuple(self.state.connections):
                 assert isinstance(connection, Protocol)
                 connection.tick()
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[Rig]:
-    rig = Rig()
+async def listening(places: int = FILES_MAX) -> AsyncIterator[Rig]:
+    """Run a rig whose server has so many places for connections."""
+    rig = Rig(places=places)
     listener = socket.create_server(("127.0.0.1", 0))
     rig.port = listener.getsockname()[1]
     server = await asyncio.get_running_loop().create_server(rig.protocol, sock=listener)

@@ -9,20 +9,26 @@ from typing import Any, cast
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.errors import PROBLEM_MEDIA_TYPE, problem_of_status
-from service.api.security_headers import SECURITY_HEADERS
+from service.api.heads import (
+    HEADERS_TOO_LARGE,
+    HeadRefusedError,
+    Trailers,
+    check_fields,
+    check_size,
+    refusal,
+    without_upgrade,
+)
+from service.api.room import Room, endless_room
 from service.api.transport import CorkedTransport
 from service.domain.limits import (
     HEADERS_BYTES_MAX,
     HEADERS_MAX,
     RECEIVE_SECONDS_MAX,
+    STALL_SECONDS_MAX,
     URL_BYTES_MAX,
 )
 
@@ -35,14 +41,6 @@ IDLE_SECONDS_AT_END = 0.3
 
 # What a connection may await of its client; plain numbers, because every request sets them thrice.
 _NOTHING, _HEAD, _BODY = range(3)
-
-
-class HeadRefusedError(Exception):
-    """A head beyond our limits; raised through the parser."""
-
-    def __init__(self, status: HTTPStatus) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 def _nobody(_status: int) -> None:
@@ -64,19 +62,30 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         refused: Callable[[int], None] = _nobody,
+        room: Room | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._refused = refused
+        self._room = room or endless_room()
         self._awaited = _NOTHING
         self._seconds = 0  # Waited for what is awaited.
         self._read_bytes = 0  # Of the last read.
-        self._head_bytes = 0  # Of the head's reads after its first.
+        self._idle_bytes = 0  # Of whole reads since a head began, it ended, or some body came.
+        self._trailers = Trailers()
         self._is_refused = False
         self._is_ending = False
+        self._taken_bytes: int | None = None  # Of answers that wait to be taken.
+        self._stalled_seconds = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Cork the transport."""
-        super().connection_made(cast(asyncio.Transport, CorkedTransport(transport)))
+        """Cork the transport, and refuse who finds no place."""
+        self._corked = CorkedTransport(transport)
+        super().connection_made(cast(asyncio.Transport, self._corked))
+        guests = cast(set[Protocol], self.connections)
+        if not self._room.has_place(guests):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+            if not self._room.may_linger(guests):
+                self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse what is not HTTP or beyond the limits."""
@@ -85,41 +94,83 @@ class Protocol(HttpToolsProtocol):
         self._read_bytes = len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Answered as if no upgrade were wished; what follows in the other protocol is not read.
-            self.cycle.keep_alive = False
-            self._is_refused = True
-        except httptools.HttpParserError as error:
-            cause = error.__context__
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as stop:
+            self._go_on(stop, memoryview(data))
+        else:
+            if self._awaited != _NOTHING:
+                self._check_unfinished()
+
+    def _go_on(self, stop: Exception | None, data: memoryview) -> None:
+        """Go on as if no upgrade were wished; refuse what is not HTTP."""
+        while isinstance(stop, httptools.HttpParserUpgrade):
+            data = data[stop.args[0] :]
+            stop = self._read_on(data)
+        if stop is not None:
+            cause = stop.__context__
             status = HTTPStatus.BAD_REQUEST
             self._refuse(cause.status if isinstance(cause, HeadRefusedError) else status)
-        else:
-            if self._awaited == _HEAD:
-                self._check_unfinished_head()
+        elif self._awaited != _NOTHING:
+            self._check_unfinished()
+
+    def _read_on(self, rest: memoryview) -> Exception | None:
+        """Read a head again, and what follows it: the parser took a body for another protocol."""
+        head = without_upgrade(self.parser, self.url, self.headers)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        try:
+            self.parser.feed_data(head)
+            self.parser.feed_data(rest)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as stop:
+            return stop
+        return None
 
     def on_message_begin(self) -> None:
         """Await the head."""
         HttpToolsProtocol.on_message_begin(self)
         self._awaited = _HEAD
         self._seconds = 0
-        self._head_bytes = -self._read_bytes
+        self._idle_bytes = -self._read_bytes
 
     def on_headers_complete(self) -> None:
         """Check the head, and start the application on it."""
-        is_large = self._read_bytes > URL_BYTES_MAX or self._head_bytes >= 0
+        is_large = self._read_bytes > URL_BYTES_MAX or self._idle_bytes >= 0
         if is_large or len(self.headers) > HEADERS_MAX:
-            self._check_head()
+            check_size(self.url, self.headers)
+        check_fields(self.headers, self.parser.get_http_version)
+        if self.parser.should_upgrade():
+            # A tunnel cannot be taken for something else, as the wish for another protocol can.
+            if self.parser.get_method() == b"CONNECT":
+                raise HeadRefusedError(HTTPStatus.BAD_REQUEST)
+            return
         HttpToolsProtocol.on_headers_complete(self)
         if self._is_ending:
             self.cycle.keep_alive = False
+        self.headers = self._trailers  # What comes after the head is none of it.
+        self._trailers.dropped = 0
         self._awaited = _BODY
         self._seconds = 0
+        self._idle_bytes = -self._read_bytes
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a part of the body on; uvicorn's, which asks about upgrades each time."""
+        self._idle_bytes = -self._read_bytes
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """Await nothing more."""
+        """Await nothing more; the head of a wished upgrade is read again first."""
+        if self._awaited == _HEAD:
+            return
         self._awaited = _NOTHING
         self._seconds = 0
-        HttpToolsProtocol.on_message_complete(self)
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """Go on with the next request, if it is there already; without uvicorn's idle timer."""
@@ -133,15 +184,43 @@ class Protocol(HttpToolsProtocol):
 
     def tick(self) -> None:
         """Count one second; give up a client that is too slow."""
+        if self._is_stalled():
+            self._room.stalled()
+            self.give_way()
+            return
         if self.flow.read_paused:  # Then it is us who are slow.
             return
         self._seconds += 1
         if self._is_refused or self._awaited == _NOTHING:
-            seconds_max = LINGER_SECONDS if self._is_refused else KEEP_ALIVE_SECONDS
-            if self._seconds > seconds_max and not self._is_answering():
+            if self._seconds > self._patience_seconds() and not self._is_answering():
                 self.transport.close()
         elif self._seconds > RECEIVE_SECONDS_MAX:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def idleness(self) -> int:
+        """Return for how long nothing was done here, with a start for who never asked anything."""
+        if self._is_answering() or self._taken_bytes is not None:
+            return 0
+        is_stranger = self._newest() is None or self._is_refused
+        return self._seconds + (KEEP_ALIVE_SECONDS if is_stranger and self._seconds else 0)
+
+    def give_way(self) -> None:
+        """Close at once, whatever still waits to be taken."""
+        self.transport.abort()
+
+    def _is_stalled(self) -> bool:
+        """Return whether the client has taken nothing for long of what it was answered."""
+        before, self._taken_bytes = self._taken_bytes, self._corked.taken_bytes()
+        if self._taken_bytes is None or self._taken_bytes != before:
+            self._stalled_seconds = 0
+        else:
+            self._stalled_seconds += 1
+        return self._stalled_seconds > STALL_SECONDS_MAX
+
+    def _patience_seconds(self) -> int:
+        if self._is_refused:
+            return LINGER_SECONDS
+        return RECEIVE_SECONDS_MAX if self._newest() is None else KEEP_ALIVE_SECONDS
 
     def shutdown(self) -> None:
         """Answer what was asked, saying that it is the last, then close.
@@ -161,22 +240,22 @@ class Protocol(HttpToolsProtocol):
         if self._awaited == _NOTHING and not self._is_answering():
             self.transport.close()
 
+    def _newest(self) -> RequestResponseCycle | None:
+        return self.cycle  # None before the first request, whatever uvicorn's annotation says.
+
     def _is_answering(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle = self._newest()
         return not (cycle is None or cycle.response_complete or cycle.disconnected)
 
-    def _check_unfinished_head(self) -> None:
-        self._head_bytes += self._read_bytes
-        if self._head_bytes > URL_BYTES_MAX + HEADERS_BYTES_MAX:
+    def _check_unfinished(self) -> None:
+        """Refuse a head that does not end, or what comes in a body's stead: trailers mostly."""
+        self._idle_bytes += self._read_bytes
+        if self._awaited == _BODY:
+            if self._idle_bytes > HEADERS_BYTES_MAX:
+                self._refuse(HEADERS_TOO_LARGE)
+        elif self._idle_bytes > URL_BYTES_MAX + HEADERS_BYTES_MAX:
             is_url = len(self.url) > URL_BYTES_MAX
-            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG if is_url else _HEADERS_TOO_LARGE)
-
-    def _check_head(self) -> None:
-        if len(self.url) > URL_BYTES_MAX:
-            raise HeadRefusedError(HTTPStatus.REQUEST_URI_TOO_LONG)
-        size = sum(len(name) + len(value) for name, value in self.headers)
-        if size > HEADERS_BYTES_MAX or len(self.headers) > HEADERS_MAX:
-            raise HeadRefusedError(_HEADERS_TOO_LARGE)
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG if is_url else HEADERS_TOO_LARGE)
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer with a problem where an answer can still be written, and close."""
@@ -193,21 +272,5 @@ class Protocol(HttpToolsProtocol):
                 cycle.message_event.set()
             else:
                 self._refused(status)
-            self.transport.write(_refusal(status, self.server_state.default_headers))
+            self.transport.write(refusal(status, self.server_state.default_headers))
             self.transport.write_eof()
-
-
-_HEADERS_TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-
-
-def _refusal(status: HTTPStatus, defaults: list[tuple[bytes, bytes]]) -> bytes:
-    body = problem_of_status(status)
-    headers = [
-        *defaults,
-        (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-        *SECURITY_HEADERS,
-    ]
-    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-    return STATUS_LINE[status] + lines + b"\r\n" + body

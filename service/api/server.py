@@ -19,7 +19,9 @@ from starlette.types import ASGIApp
 
 from service.api.departure import Departure
 from service.api.protocol import Protocol
+from service.api.room import Room, raise_file_limit
 from service.logs import logger
+from service.metrics import Metrics
 
 BACKLOG = 2_048
 END_SECONDS = 8  # For requests under way.
@@ -48,9 +50,10 @@ class Life:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, life: Life) -> None:
+    def __init__(self, config: uvicorn.Config, life: Life, room: Room) -> None:
         super().__init__(config)
         self._life = life
+        self._room = room
         self._drain_ticks = round(life.drain_seconds * TICKS_PER_SECOND)
         self._ready_teller: asyncio.Task[None] | None = None
 
@@ -115,19 +118,20 @@ class _Server(uvicorn.Server):
         _log.warning("api_end_cut_short", requests=len(self.server_state.tasks))
 
     def _tick_connections(self) -> None:
-        for connection in tuple(self.server_state.connections):
-            cast(Protocol, connection).tick()
+        connections = cast(set[Protocol], self.server_state.connections)
+        self._room.tick(connections)
+        for connection in tuple(connections):
+            connection.tick()
 
 
-def run(app: ASGIApp, listener: socket.socket, refused: Callable[[int], None], life: Life) -> None:
-    """Serve on a listening socket until SIGTERM; requests under way are finished.
-
-    `refused` is told the status of each request that did not reach the application.
-    """
+def run(app: ASGIApp, listener: socket.socket, metrics: Metrics, life: Life) -> None:
+    """Serve on a listening socket until SIGTERM; requests under way are finished."""
+    room = Room(raise_file_limit(), metrics.connections)
+    protocol = partial(Protocol, refused=metrics.refused, room=room)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=cast(type[Protocol], partial(Protocol, refused=refused)),
+        http=cast(type[Protocol], protocol),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -136,4 +140,4 @@ def run(app: ASGIApp, listener: socket.socket, refused: Callable[[int], None], l
         proxy_headers=False,
         backlog=BACKLOG,
     )
-    _Server(config, life).run([listener])
+    _Server(config, life, room).run([listener])

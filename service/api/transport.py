@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 
 
 class CorkedTransport:
@@ -15,6 +18,7 @@ class CorkedTransport:
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._parts: list[bytes] = []
+        self._written_bytes = 0
         self._call_soon = asyncio.get_running_loop().call_soon
         self.is_closing = transport.is_closing
 
@@ -40,7 +44,21 @@ class CorkedTransport:
         self._parts.clear()
         # A client that hung up since the write is nobody to write to: uvloop would raise.
         if data and not self.is_closing():
+            self._written_bytes += len(data)
             self._transport.write(data)
+
+    def taken_bytes(self) -> int | None:
+        """Return how much of what was written the client's side has taken; None if all is sent."""
+        waiting = self._transport.get_write_buffer_size()
+        return self._written_bytes - waiting - self._queued_bytes() if waiting else None
+
+    def _queued_bytes(self) -> int:
+        """Return what the kernel holds: megabytes, of which it lets us see a third go at once."""
+        sock = self._transport.get_extra_info("socket")
+        try:
+            return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:  # Closed, or a system that does not tell.
+            return 0
 
     def __getattr__(self, name: str) -> object:
         """Be the transport in all else."""

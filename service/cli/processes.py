@@ -128,7 +128,7 @@ def api(options: argparse.Namespace, settings: Settings) -> int:
         departure=services.departure,
         drain_seconds=settings.drain_seconds,
     )
-    server.run(app.create_app(services), listener, services.metrics.refused, life)
+    server.run(app.create_app(services), listener, services.metrics, life)
     return 0
 
 

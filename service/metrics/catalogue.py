@@ -22,6 +22,7 @@ from prometheus_client import (
 
 from service.metrics.buffers import Buffered, Distribution
 from service.metrics.circuits import CircuitMetrics
+from service.metrics.connections import ConnectionMetrics
 from service.metrics.overload import OverloadMetrics
 from service.metrics.privacy import PrivacyMetrics
 from service.metrics.shared import render_shared
@@ -52,6 +53,7 @@ class Metrics:
         self._make_worker()
         self._make_allocations()
         self.overload = OverloadMetrics(self.registry)
+        self.connections = ConnectionMetrics(self.registry)
         self.privacy = PrivacyMetrics(self.registry)
         self.circuits = CircuitMetrics(self.registry)
         # A series that begins with its first failure shows no increase then.

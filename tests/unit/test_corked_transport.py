@@ -23,6 +23,10 @@ class Wire:
         """Refuse writes from now on."""
         self.is_closed = True
 
+    def get_write_buffer_size(self) -> int:
+        """Nothing waits here."""
+        return 0
+
     def is_closing(self) -> bool:
         """Whether it is closed."""
         return self.is_closed
@@ -61,3 +65,12 @@ async def test_an_answer_to_a_client_that_hung_up_is_dropped() -> None:
     await asyncio.sleep(0)
 
     assert wire.written == []
+
+
+async def test_nothing_is_to_be_taken_of_what_was_sent() -> None:
+    wire = Wire()
+    transport = corked(wire)
+    transport.write(b"all")
+    await asyncio.sleep(0)
+
+    assert transport.taken_bytes() is None
