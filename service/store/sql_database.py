@@ -45,6 +45,26 @@ def database_url(text: str) -> URL:
     return url
 
 
+class _Talk:
+    """A transaction in its thread, which whoever waits for it can end from without."""
+
+    def __init__(self) -> None:
+        self._line: sql_engines.Line | None = None
+        self._is_ended = False
+
+    def begin(self, line: sql_engines.Line) -> None:
+        """Note the connection; raises `LedgerUnavailableError` when nobody waits any more."""
+        self._line = line
+        if self._is_ended:
+            raise LedgerUnavailableError("nobody waits for it any more")
+
+    def end(self) -> None:
+        """Have the thread meet an error instead of an answer."""
+        self._is_ended = True
+        if self._line is not None:
+            sql_engines.cut(self._line)
+
+
 class SqlDatabase:
     """Runs functions of a connection in transactions, on threads of its own.
 
@@ -104,29 +124,31 @@ class SqlDatabase:
         # A server that is frozen rather than gone answers no statement timeout of its own.
         deadline = PATIENT_SECONDS if is_patient else self._timeout_seconds
         loop = asyncio.get_running_loop()
-        lines: list[sql_engines.Line] = []
+        talk = _Talk()
         try:
             async with asyncio.timeout(deadline):
                 return await loop.run_in_executor(
-                    threads, partial(self._transaction, engine, work, is_patient, lines)
+                    threads, partial(self._transaction, engine, work, is_patient, talk)
                 )
         except TimeoutError as error:
-            for line in lines:  # Else its thread would wait there for nobody, perhaps for hours.
-                sql_engines.cut(line)
+            talk.end()  # Else its thread would wait there for nobody, perhaps for hours.
             raise LedgerUnavailableError("SQL is unavailable: it took too long") from error
+        except asyncio.CancelledError:
+            if is_patient:  # The end of this process would wait for it; other work is soon done.
+                talk.end()
+            raise
 
     def _transaction(
         self,
         engine: Engine,
         work: Callable[[Connection], T],
         is_patient: bool,
-        lines: list[sql_engines.Line],
+        talk: _Talk,
     ) -> T:
         with translated_errors(), engine.begin() as connection:
-            if not self.is_sqlite:
-                lines.append(sql_engines.line_of(connection))
-                if is_patient:
-                    sql_engines.allow_seconds(connection, PATIENT_SECONDS)
+            talk.begin(sql_engines.line_of(connection))
+            if is_patient and not self.is_sqlite:
+                sql_engines.allow_seconds(connection, PATIENT_SECONDS)
             return work(connection)
 
     async def migrate(self) -> None:

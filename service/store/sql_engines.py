@@ -29,7 +29,8 @@ _POSTGRES_17 = 170_000
 _IDLE = "idle_in_transaction_session_timeout"
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
-Line: TypeAlias = psycopg.Connection[tuple[object, ...]]
+PostgresLine: TypeAlias = psycopg.Connection[tuple[object, ...]]
+Line: TypeAlias = PostgresLine | sqlite3.Connection
 
 
 def sqlite_engines(url: URL, timeout_seconds: float, readers: int) -> tuple[Engine, Engine]:
@@ -111,13 +112,13 @@ def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tupl
     return writer, reader
 
 
-def _bound_transactions(line: Line, _record: object, milliseconds: int) -> None:
+def _bound_transactions(line: PostgresLine, _record: object, milliseconds: int) -> None:
     for limit in _newer_limits(line):
         line.execute(f"SET {limit} = {milliseconds}".encode())
     line.commit()
 
 
-def _newer_limits(line: Line) -> tuple[str, ...]:
+def _newer_limits(line: PostgresLine) -> tuple[str, ...]:
     return ("transaction_timeout",) if line.info.server_version >= _POSTGRES_17 else ()
 
 
@@ -134,15 +135,19 @@ def allow_seconds(connection: Connection, seconds: float) -> None:
     """Let this PostgreSQL transaction take longer than usual, and read whole tables."""
     for limit in ("statement_timeout", _IDLE):
         connection.exec_driver_sql(f"SET LOCAL {limit} = {int(seconds * 1000)}")
-    for limit in _newer_limits(line_of(connection)):
+    for limit in _newer_limits(_postgres_line(connection)):
         # One that runs cannot be made longer, only ended.
         connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
     connection.exec_driver_sql("SET LOCAL enable_seqscan = on")
 
 
 def line_of(connection: Connection) -> Line:
-    """Return the driver's connection to PostgreSQL."""
+    """Return the driver's connection."""
     return cast(Line, connection.connection.driver_connection)
+
+
+def _postgres_line(connection: Connection) -> PostgresLine:
+    return cast(PostgresLine, connection.connection.driver_connection)
 
 
 def pipelined(connection: Connection, *statements: Statement) -> list[list[tuple[Any, ...]]]:
@@ -151,7 +156,7 @@ def pipelined(connection: Connection, *statements: Statement) -> list[list[tuple
     The driver's own connection is asked, because SQLAlchemy waits for every answer. One that is
     lost is said so to SQLAlchemy, whose error then tells the caller.
     """
-    line = line_of(connection)
+    line = _postgres_line(connection)
     cursors: list[psycopg.Cursor[Any]] = []
     try:
         with line.pipeline():
@@ -171,5 +176,9 @@ def cut(line: Line) -> None:
 
     Should the answer have come just now, whoever uses the connection next finds it lost.
     """
+    if isinstance(line, sqlite3.Connection):
+        with suppress(sqlite3.ProgrammingError):  # It was closed.
+            line.interrupt()
+        return
     with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(line.fileno())) as ours:
         ours.shutdown(socket.SHUT_RDWR)

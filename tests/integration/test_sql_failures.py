@@ -235,3 +235,26 @@ async def test_patient_work_may_take_longer_than_a_transaction(fresh_postgres_ur
     with pytest.raises(LedgerUnavailableError):
         await database.read(lambda c: c.execute(text("SELECT pg_sleep(1)")).all())
     await database.dispose()
+
+
+async def test_patient_work_that_is_cancelled_ends_at_once(database: SqlDatabase) -> None:
+    has_begun = threading.Event()
+
+    def count_for_hours(connection: Connection) -> None:
+        has_begun.set()
+        if database.is_sqlite:
+            connection.exec_driver_sql(
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+                " SELECT count(*) FROM n"
+            )
+        else:
+            connection.exec_driver_sql("SELECT pg_sleep(200)")
+
+    recount = asyncio.create_task(database.read(count_for_hours, is_patient=True))
+    await asyncio.to_thread(has_begun.wait, 10)
+    await asyncio.sleep(0.2)  # The statement follows.
+    recount.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recount
+
+    await asyncio.wait_for(database.dispose(), 20)
