@@ -30,7 +30,7 @@ from service.api.guard import BodyGuard, HeadAsGet, Stopwatch
 from service.api.hot import HotRoutes
 from service.api.hot_dispatch import HotDispatcher
 from service.api.request_ids import RequestIds
-from service.api.schemas import struct_components
+from service.api.schemas import field_names, struct_components
 from service.api.security_headers import SecurityHeaders
 
 _DESCRIPTION = (
@@ -96,7 +96,7 @@ def _inner(services: Services, authentication: Authentication, admission: Admiss
     for router in routers:
         app.include_router(router)
     routes = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]
-    errors.install(app, routes)
+    errors.install(app, routes, field_names())
     app.add_middleware(BodyGuard)
     app.add_middleware(Gate, routes=routes, authentication=authentication, admission=admission)
     app.add_middleware(Stopwatch, metrics=services.metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -80,7 +80,6 @@ _REASONS = {
     "too_short": "must have at least {min_length} items",
     "value_error": "{error}",  # The message of a validator of ours.
 }
-_PRINTABLE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -137,15 +136,19 @@ def headers_of(status: int, retry_after_seconds: float | None = None) -> dict[st
     return {}
 
 
-def field_errors_of(found: Iterable[Mapping[str, Any]]) -> list[FieldError]:
+def field_errors_of(found: Iterable[Mapping[str, Any]], names: Container[str]) -> list[FieldError]:
     """Translate pydantic's errors into our own words, which never quote the input."""
-    listed = [FieldError(_field_of(each), _reason_of(each)) for each in found]
+    listed = [FieldError(_field_of(each, names), _reason_of(each)) for each in found]
     return listed[:FIELD_ERRORS_MAX]
 
 
-def install(app: FastAPI, routes: Sequence[APIRoute]) -> None:
-    """Make every error of an application a problem document; a 405 names all methods served."""
+def install(app: FastAPI, routes: Sequence[APIRoute], names: Container[str]) -> None:
+    """Make every error of an application a problem document; a 405 names all methods served.
+
+    `names` are the fields of our schemas: no other name comes back.
+    """
     app.state.routes = routes
+    app.state.field_names = names
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -169,10 +172,10 @@ def on_service_error(error: ServiceError) -> Response:
     )
 
 
-async def _on_validation_error(_: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    fields = field_errors_of(error.errors())
+    fields = field_errors_of(error.errors(), request.app.state.field_names)
     detail = "; ".join(f"{each.field} {each.reason}" for each in fields)
     return response(status, problem(status, "Invalid input", detail, "invalid-input", fields))
 
@@ -204,13 +207,14 @@ def _words(error: type[ServiceError]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()
 
 
-def _field_of(found: Mapping[str, Any]) -> str:
-    """Return a location as a dotted path; names that a caller made up are kept if harmless."""
-    location = tuple(found["loc"])
+def _field_of(found: Mapping[str, Any], names: Container[str]) -> str:
+    """Return a location as a dotted path; a name that a caller made up is "?" in it."""
+    place, *parts = found["loc"]
+    if place != "body":  # A parameter, which is there only if it is ours.
+        return ".".join(map(str, found["loc"]))
     if found["type"] == "json_invalid":  # Its location is an offset in the text.
         return "body"
-    parts = location[1:] if location[:1] == ("body",) else location
-    named = [str(part) if _PRINTABLE_NAME.fullmatch(str(part)) else "?" for part in parts]
+    named = [str(part) if isinstance(part, int) or part in names else "?" for part in parts]
     return ".".join(named) or "body"
 
 

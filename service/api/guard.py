@@ -15,22 +15,24 @@ from service.metrics import UNMATCHED, Metrics
 
 # Room for a definition whose every variant has the largest payload.
 DEFINITION_BYTES_MAX = VARIANTS_MAX * PAYLOAD_BYTES_MAX + BODY_BYTES_MAX
+# Starlette's routes end in `$`, which lets a line end follow: `/trail%0A` would be `/trail`.
+_NOT_FOUND = HTTPStatus.NOT_FOUND
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _NOT_JSON = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
 class BodyGuard:
-    """Refuses bodies that are too large, said so or not, and those that are not JSON."""
+    """Refuses line ends in paths, and bodies that are too large, said so or not, or no JSON."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 413 or 415, or pass the request on with its body counted."""
+        """Answer 404, 413 or 415, or pass the request on with its body counted."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refused = _refusal(Headers(scope=scope))
+        refused = _NOT_FOUND if "\n" in scope["path"] else _refusal(Headers(scope=scope))
         if refused is None:
             await self._app(scope, _counted(receive), send)
         else:

@@ -20,6 +20,8 @@ T = TypeVar("T")
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 TEXT = b"text/plain; charset=utf-8"
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+ERROR_STATUS = 400
 UNCACHED = ((b"cache-control", b"no-store"),)  # For GET; nobody may cache a POST.
 
 
@@ -139,8 +141,11 @@ async def respond(send: Send, response: Response, request_id: bytes | None = Non
     headers = [
         (b"content-type", response.content_type),
         (b"content-length", b"%d" % len(response.body)),
+        NOSNIFF,
         *response.headers,
     ]
+    if response.status >= ERROR_STATUS:
+        headers += UNCACHED
     if request_id is not None:
         headers.append((b"x-request-id", request_id))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})

@@ -28,7 +28,16 @@ Occasion = Annotated[
         extra_json_schema={"pattern": limits.OCCASION_PATTERN},
     ),
 ]
-EventName = Annotated[str, Meta(min_length=1, max_length=64, pattern=limits.EVENT_PATTERN)]
+EventName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        # Python's `$` lets a line end follow; that of JSON Schema does not, and knows no `\Z`.
+        pattern=limits.EVENT_PATTERN.removesuffix("$") + r"\Z",
+        extra_json_schema={"pattern": limits.EVENT_PATTERN},
+    ),
+]
 EventId = Annotated[
     str,
     Meta(max_length=limits.EVENT_ID_LENGTH_MAX, extra_json_schema={"pattern": limits.TEXT_PATTERN}),

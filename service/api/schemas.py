@@ -42,6 +42,12 @@ class Schema(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
+def field_names(of: type[BaseModel] = Schema) -> set[str]:
+    """Return how all fields of our schemas are called."""
+    names = {field.alias or name for name, field in of.model_fields.items()}
+    return names.union(*(field_names(each) for each in of.__subclasses__()))
+
+
 def _spelt_right(duration: str) -> str:
     seconds_of(duration)
     return duration

@@ -79,3 +79,17 @@ async def test_a_defect_answers_500_as_on_every_other_route() -> None:
 
     assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal-server-error")
     assert answer.json()["detail"] == "The server failed; see its log"
+
+
+async def test_no_browser_makes_anything_else_of_an_answer(client: httpx.AsyncClient) -> None:
+    chosen = await client.post(
+        "/choose", content=BODY, headers={"content-type": "application/json"}
+    )
+    refused = await client.post("/choose", content=BODY, headers={"content-type": "text/html"})
+    missing = await client.get("/choose")
+
+    assert chosen.status_code == 200
+    for answer in (chosen, refused, missing):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    for answer in (refused, missing):
+        assert answer.headers["cache-control"] == "no-store"

@@ -198,6 +198,7 @@ async def test_a_foreign_decision_id_answers_404(client: httpx.AsyncClient, toke
 BAD: dict[str, dict[str, object]] = {
     "value of a binary reward": {"value": 2.5},
     "event of a bad form": {"event": "a b"},
+    "event with a line end": {"event": "zz\n"},
     "no time zone": {"occurred_at": "2026-11-24T10:00:00"},
     "far future": {"occurred_at": "2035-01-01T00:00:00Z"},
     "long before the decision": {"occurred_at": "2020-01-01T00:00:00Z"},

@@ -39,8 +39,22 @@ INVALID: list[tuple[str, dict[str, Any], str, str]] = [
         "variants.0.payload",
         "must be an object",
     ),
-    ("an unknown field", {"colour": SECRET}, "colour", "is not a field"),
+    ("an unknown field", {"colour": SECRET}, "?", "is not a field"),
     ("an unknown field with markup", {SECRET: 1}, "?", "is not a field"),
+    ("a harmless name", {"my_secret_field": 1}, "?", "is not a field"),
+    (
+        "an unknown field of a variant",
+        {"variants": [{"id": "a", "my_secret": 1}]},
+        "variants.0.?",
+        "is not a field",
+    ),
+    ("an id with a line end", {"variants": [{"id": "a\n"}]}, "variants.0.id", "must match"),
+    (
+        "an event with a line end",
+        {"reward": {"events": {"c\n": 1.0}}},
+        "reward.events.?.?",
+        "match",
+    ),
     ("a field of the answer", {"revision": 3}, "revision", "is not a field"),
     ("a floor as text", {"exploration_floor": "0.1"}, "exploration_floor", "must be a number"),
     ("a floor below 0", {"exploration_floor": -0.1}, "exploration_floor", "at least 0"),
@@ -52,7 +66,7 @@ INVALID: list[tuple[str, dict[str, Any], str, str]] = [
     ("a window in months", {"reward": {"window": "P1M"}}, "reward.window", "like P7D"),
     ("a window as number", {"reward": {"window": 7}}, "reward.window", "must be a string"),
     ("no event", {"reward": {"events": {}}}, "reward.events", "at least 1"),
-    ("a value as text", {"reward": {"events": {"c": "1"}}}, "reward.events.c", "must be a number"),
+    ("a value as text", {"reward": {"events": {"c": "1"}}}, "reward.events.?", "must be a number"),
     ("a half-life as number", {"evidence": {"half_life": 7}}, "evidence.half_life", "a string"),
     ("a policy as text", {"policy": SECRET}, "policy", "must be an object"),
     (
@@ -239,6 +253,14 @@ async def test_an_id_out_of_the_pattern_is_a_422(client: httpx.AsyncClient) -> N
     found = is_problem(await client.get("/experiments/-x-"), 422)
 
     assert found["errors"][0]["field"] == "path.experiment_id"
+
+
+@pytest.mark.parametrize("path", ["/trail", "", "/report", "/variants/a/pause"])
+async def test_a_path_with_a_line_end_is_no_route(client: httpx.AsyncClient, path: str) -> None:
+    await client.put("/experiments/spring", json=AB)
+    method = "POST" if "pause" in path else "GET"
+
+    is_problem(await client.request(method, f"/experiments/spring{path}%0A"), 404)
 
 
 @pytest.mark.parametrize("path", ["", "/allocation", "/trail", "/report", "/decisions.csv"])
