@@ -43,9 +43,11 @@ class Recording:
         commit = asyncio.create_task(self._ledger.append(decisions, []))
         done, _ = await asyncio.wait({commit}, timeout=CHOOSE_SQL_DEADLINE_MS / SECOND_MS)
         commit.add_done_callback(_forget)
-        failure = commit.exception() if done else TimeoutError()
-        if isinstance(failure, LedgerUnavailableError | TimeoutError):
+        if not done:
             self._paused_until_ms = self._clock.monotonic_ms() + LEDGER_PAUSE_MS
+            raise OutboxUnavailableError(_REFUSAL)
+        failure = commit.exception()
+        if isinstance(failure, LedgerUnavailableError):  # At once: nobody waits for it.
             raise OutboxUnavailableError(_REFUSAL) from failure
         if failure is not None:
             raise failure
