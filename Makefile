@@ -69,9 +69,11 @@ lock: ## Pin the dependencies anew, as of one week ago (needs uv)
 # The development lock holds every pin of the others. --strict, because a service that knows none of
 # the packages would otherwise count as one that knows of no vulnerability.
 audit: $(STAMPS)/dev ## Look all pinned dependencies up for known vulnerabilities
-	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
-		--requirement requirements/dev.txt \
-		|| { echo "make audit failed: a vulnerability is listed above, or the service that knows them could not be asked"; exit 1; }
+	@told=$$($(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+		--requirement requirements/dev.txt 2>&1) && printf '%s\n' "$$told" || { \
+		case "$$told" in *Traceback*) told=$$(printf '%s\n' "$$told" | tail -n 1);; esac; printf '%s\n' "$$told"; \
+		echo "make audit failed: a vulnerability is listed above, or the service that knows them could not be asked or does not know a package"; \
+		exit 1; }
 
 sbom: $(STAMPS)/dev ## List what the service is made of in SBOM (dist/sbom.json, CycloneDX)
 	@mkdir -p $(dir $(SBOM))

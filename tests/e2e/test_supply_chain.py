@@ -47,3 +47,4 @@ def test_an_audit_that_nobody_answers_fails_and_says_so() -> None:
 
     assert made.returncode != 0
     assert "could not be asked" in made.stdout
+    assert "Traceback" not in made.stdout + made.stderr
