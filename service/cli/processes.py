@@ -22,6 +22,7 @@ WORKER_STOP_SECONDS = 30.0  # 20 s of draining, and the last turns of the loops 
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:
     """Run the whole service until told to stop."""
+    supervisor.outlive_hangups()
     from service.bootstrap import embedded  # noqa: PLC0415  Only this command needs it.
 
     if options.workers < 1:

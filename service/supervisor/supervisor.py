@@ -10,6 +10,7 @@ from typing import Protocol
 
 from service.logs import logger
 from service.supervisor import process
+from service.supervisor.hangups import is_at_terminal
 from service.supervisor.keeper import Keeper
 from service.supervisor.process import Child, Running
 
@@ -53,11 +54,15 @@ class Supervisor:
     _exit_code: int = 0
 
     async def run(self) -> int:
-        """Run until SIGTERM or SIGINT, and return the exit code; SIGHUP restarts the children."""
+        """Run until SIGTERM or SIGINT, and return the exit code.
+
+        SIGHUP restarts the children, or ends them where it says that our terminal was closed.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._begin_restart)
+        hung_up = self._stopping.set if is_at_terminal() else self._begin_restart
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
         if self.server is not None:
             await asyncio.to_thread(self.server.start)
         self._keepers = [[self._keeper(child) for child in group] for group in self.groups]

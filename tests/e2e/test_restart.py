@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -211,3 +214,22 @@ def end(process: subprocess.Popen[bytes]) -> None:
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
         process.kill()
     process.wait()
+
+
+def test_a_service_whose_terminal_is_closed_ends_in_order(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service", "serve", "--port", str(free_port())]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*command, "--data-dir", tmp_path / "data"], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    said = b""
+    while b"promobandit is ready" not in said:
+        said += os.read(ours, 1_000)
+    started = psutil.Process(process.pid).children(recursive=True)
+
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+
+    assert process.wait(40) == 0
+    assert [child.pid for child in started if child.is_running()] == []

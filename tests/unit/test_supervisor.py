@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -148,3 +151,24 @@ async def test_nothing_is_replaced_after_the_end(machine: Machine) -> None:
     keeper.end()
 
     assert not await keeper.replace()
+
+
+def test_a_restart_that_is_asked_for_too_early_ends_nothing() -> None:
+    program = (
+        "import os, signal, subprocess\n"
+        "from service.supervisor import outlive_hangups\n"
+        "outlive_hangups()\n"
+        "os.kill(os.getpid(), signal.SIGHUP)\n"
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        "child.send_signal(signal.SIGHUP)\n"
+        "print(child.wait())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+
+    assert ended.returncode == 0
+    assert int(ended.stdout) == -signal.SIGHUP  # What it starts is as it would be without.
