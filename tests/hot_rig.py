@@ -81,8 +81,9 @@ class HeldTables:
         """Return a held table, or None."""
         return next((t for t in self.by_name.values() if t.experiment.number == number), None)
 
-    async def find_number(self, number: int) -> ServingTable:
+    async def find_number(self, number: int, deadline: float | None = None) -> ServingTable:
         """Return a held table, or raise."""
+        del deadline
         table = self.by_number(number)
         if table is None:
             raise ExperimentNotFoundError("no such experiment")

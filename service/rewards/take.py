@@ -45,8 +45,11 @@ class Tables(Protocol):
         """Return a held table, or None."""
         ...
 
-    async def find_number(self, number: int) -> ServingTable:
-        """Return a table, asking Redis and SQL; raises `ExperimentNotFoundError`."""
+    async def find_number(self, number: int, deadline: float | None = None) -> ServingTable:
+        """Return a table, asking Redis and SQL.
+
+        Raises `ExperimentNotFoundError`, or `UnavailableError` when the deadline passes.
+        """
         ...
 
 
@@ -75,7 +78,7 @@ class Rewards:
         Raises `DecisionNotFoundError`, `InvalidInputError`, or, once the reward is safe,
         `WindowClosedError`.
         """
-        reward, table = await self.prepare(tenant, wish)
+        reward, table = await self.prepare(tenant, wish, deadline)
         status = await self._recorder.enqueue(reward, deadline)
         self.metrics.rewarded(table.label, status.name, 1)
         if _is_late(reward, status):
@@ -98,7 +101,7 @@ class Rewards:
         if isinstance(wish, ServiceError):
             return wish
         try:
-            reward, table = await self.prepare(tenant, wish)
+            reward, table = await self.prepare(tenant, wish, deadline)
         except ServiceError as error:
             return error
         return reward, table.label, self._recorder.enqueue(reward, deadline)
@@ -116,7 +119,9 @@ class Rewards:
         self.metrics.rewarded(label, status.name, 1)
         return RewardStatus.late if _is_late(reward, status) else status
 
-    async def prepare(self, tenant: int, wish: RewardWish) -> tuple[Reward, ServingTable]:
+    async def prepare(
+        self, tenant: int, wish: RewardWish, deadline: float | None = None
+    ) -> tuple[Reward, ServingTable]:
         """Return the reward as it will be recorded, or raise why it cannot be."""
         claim = self.codec().decode(wish.decision_id)
         if claim is None or claim.tenant != tenant:
@@ -124,9 +129,11 @@ class Rewards:
         table = self.tables.by_number(claim.experiment)
         if table is None:
             try:
-                table = await self.tables.find_number(claim.experiment)
+                table = await self.tables.find_number(claim.experiment, deadline)
             except ExperimentNotFoundError as error:
                 raise DecisionNotFoundError("no decision of ours has this id") from error
+        if table.experiment.tenant != tenant:  # A number is never another's; this makes sure.
+            raise DecisionNotFoundError("no decision of ours has this id")
         return self._reward(claim, wish, table.experiment.reward), table
 
     def _reward(self, claim: Claim, wish: RewardWish, spec: RewardSpec) -> Reward:
