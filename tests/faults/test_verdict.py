@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from msgspec.structs import replace
+
+from service.domain.allocation import EffectiveEvidence
+from tests.faults.compare import allocation_otherwise, evidence_otherwise, told_otherwise
 from tests.faults.load import Attempt, Decided, Load, Rewarded
 from tests.faults.verdict import lost_of, recovery, served, twice_of
+from tests.sql_stores import allocation, experiment
 
 FIRST, SECOND = "A" * 72, "B" * 72
 BESIDE = FIRST[:30] + "C" * 42  # Another answer to the same send: ids begin with its key.
@@ -25,6 +31,10 @@ def a_row(decision_id: str, rewards: int = 0, *, counted: bool = True) -> dict[s
         "unit": f"u-{decision_id[0]}",
         "occasion": "o",
         "counted": counted,
+        "variant": "a",
+        "propensity": 0.5,
+        "source": "policy",
+        "allocation_version": 1,
         "rewards": [{"status": "accepted"}] * rewards,
     }
 
@@ -34,31 +44,79 @@ def choices(*attempts: tuple[float, float, int, str]) -> list[Attempt]:
 
 
 def test_a_decision_in_no_row_is_lost() -> None:
-    assert lost_of(a_load(FIRST, SECOND), [a_row(FIRST)]) == (1, 0)
+    assert lost_of(a_load(FIRST, SECOND), [a_row(FIRST)], []) == (1, 0)
 
 
 def test_an_answer_that_is_kept_beside_is_not_lost() -> None:
     rows = [a_row(FIRST), a_row(BESIDE, counted=False)]
 
-    assert lost_of(a_load(FIRST, BESIDE), rows) == (0, 0)
+    assert lost_of(a_load(FIRST, BESIDE), rows, []) == (0, 0)
 
 
-def test_a_reward_in_no_row_is_lost() -> None:
-    assert lost_of(a_load(FIRST, rewarded=(FIRST,)), [a_row(FIRST)]) == (0, 1)
+def test_a_reward_that_is_not_in_sql_is_lost() -> None:
+    assert lost_of(a_load(FIRST, rewarded=(FIRST,)), [a_row(FIRST)], []) == (0, 1)
+
+
+def test_another_event_of_the_same_decision_does_not_stand_for_the_lost_one() -> None:
+    rewarded = a_load(FIRST, rewarded=(FIRST,))
+
+    assert lost_of(rewarded, [a_row(FIRST, 1)], [(FIRST, "another")]) == (0, 1)
 
 
 def test_a_reward_may_stand_with_another_answer_to_its_send() -> None:
     rows = [a_row(FIRST, rewards=1), a_row(BESIDE, counted=False)]
 
-    assert lost_of(a_load(FIRST, BESIDE, rewarded=(BESIDE,)), rows) == (0, 0)
+    assert lost_of(a_load(FIRST, BESIDE, rewarded=(BESIDE,)), rows, [(FIRST, "e")]) == (0, 0)
 
 
 def test_a_send_that_is_counted_in_two_rows_is_twice() -> None:
-    assert twice_of(a_load(FIRST), [a_row(FIRST), a_row(BESIDE)]) == 1
+    assert twice_of(a_load(FIRST), [a_row(FIRST), a_row(BESIDE)], []) == 1
 
 
-def test_a_reward_that_was_sent_once_and_stands_in_two_rows_is_twice() -> None:
-    assert twice_of(a_load(FIRST, rewarded=(FIRST,)), [a_row(FIRST, rewards=2)]) == 1
+def test_a_reward_that_stands_twice_or_was_never_sent_is_twice() -> None:
+    found = [(FIRST, "e"), (FIRST, "e"), (FIRST, "another")]
+
+    assert twice_of(a_load(FIRST, rewarded=(FIRST,)), [a_row(FIRST)], found) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "recorded"),
+    [("variant", "b"), ("propensity", 0.25), ("source", "fallback"), ("allocation_version", 2)],
+)
+def test_a_row_that_says_something_else_than_callers_were_told_is_found(
+    column: str, recorded: object
+) -> None:
+    row = {**a_row(FIRST), column: recorded}
+
+    assert told_otherwise(a_load(FIRST, SECOND), [row, a_row(SECOND)]) == [
+        f"1 decisions were told another {column}"
+    ]
+
+
+def test_weights_that_differ_under_the_same_version_are_found() -> None:
+    recorded = allocation(experiment(), 3)
+
+    found = allocation_otherwise(replace(recorded, weights=(2**30, 3 * 2**30)), recorded)
+
+    assert [each.split(" in Redis")[0] for each in found] == ["weights"]
+
+
+@pytest.mark.parametrize(
+    "published",
+    [
+        EffectiveEvidence(3, (9.0, 5.0), (1.0, 2.0)),
+        EffectiveEvidence(4, (8.0, 5.0), (1.0, 2.0)),
+        EffectiveEvidence(4, (9.0, 5.0), (1.0, 1.0)),
+        EffectiveEvidence(4, (9.0,), (1.0, 2.0)),
+    ],
+)
+def test_evidence_that_is_not_the_reports_is_found(published: EffectiveEvidence) -> None:
+    lines = [(9.0, 1.0), (5.0, 2.0)]
+    variants = [{"effective_pulls": n, "effective_rewards": k} for n, k in lines]
+    report = {"evidence_revision": 4, "variants": variants}
+
+    assert len(evidence_otherwise(published, report)) == 1
+    assert evidence_otherwise(EffectiveEvidence(4, (9.0, 5.0), (1.0, 2.0)), report) == []
 
 
 def test_recovery_ends_with_the_last_answer_that_is_not_as_before() -> None:

@@ -19,7 +19,8 @@ from service.bootstrap.worker import audit
 from service.errors import ServiceError
 from service.settings import Settings
 from service.sla import RECOVERY_SECONDS_MAX
-from tests.faults.ledger import head, is_hidden
+from tests.faults.compare import published_otherwise, told_otherwise
+from tests.faults.ledger import allocation, head, is_hidden, rewards
 from tests.faults.load import Attempt, Load
 from tests.faults.stack import Stack
 
@@ -106,13 +107,16 @@ def settled(stack: Stack, load: Load) -> Books:
 def _compared(stack: Stack, load: Load) -> Books:
     try:
         rows = exported(stack.url, load.experiment)
-        differences = _differences(stack, load.experiment, rows)
-        lost = sum(lost_of(load, rows))
+        number, _ = head(stack, load.experiment)
+        in_sql = rewards(stack, number)
+        differences = told_otherwise(load, rows) + _shown(rows, in_sql)
+        differences += _differences(stack, load.experiment, rows)
+        lost = sum(lost_of(load, rows, in_sql))
         if not (lost or differences):
             differences += _audited(stack)
     except NOT_YET as error:
         return Books(len(load.decided), 0, (f"the books cannot be read: {error!r}",))
-    return Books(lost, twice_of(load, rows), tuple(differences))
+    return Books(lost, twice_of(load, rows, in_sql), tuple(differences))
 
 
 def _audited(stack: Stack) -> list[str]:
@@ -130,28 +134,35 @@ def exported(url: str, experiment: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-def lost_of(load: Load, rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """Count decisions and rewards that were acknowledged and stand in no row."""
+def lost_of(
+    load: Load, rows: Sequence[dict[str, Any]], in_sql: Sequence[tuple[str, str]]
+) -> tuple[int, int]:
+    """Count decisions and rewards that were acknowledged and stand nowhere.
+
+    A reward belongs to its decision's key, which is how an id begins: it may have come with
+    the id of an answer that is kept beside the first one.
+    """
     ids = {row["decision_id"] for row in rows}
-    acknowledged = Counter(
-        key for key, _ in {(key_of(r.decision_id), r.event_id) for r in load.rewarded}
-    )
-    lost = sum((acknowledged - _rewards_by_key(rows)).values())
-    return len({d.decision_id for d in load.decided} - ids), lost
+    acknowledged = {(key_of(r.decision_id), r.event_id) for r in load.rewarded}
+    recorded = {(key_of(key), event_id) for key, event_id in in_sql}
+    return len({d.decision_id for d in load.decided} - ids), len(acknowledged - recorded)
 
 
-def twice_of(load: Load, rows: Sequence[dict[str, Any]]) -> int:
+def twice_of(load: Load, rows: Sequence[dict[str, Any]], in_sql: Sequence[tuple[str, str]]) -> int:
     """Count sends that are counted more than once, and rewards beyond those that were sent."""
     counted = Counter((row["unit"], row["occasion"]) for row in rows if row["counted"])
-    sent = Counter(key_of(decision_id) for decision_id, _ in load.sent)
-    beyond = _rewards_by_key(rows) - sent
+    sent = Counter({(key_of(decision_id), event_id) for decision_id, event_id in load.sent})
+    beyond = Counter((key_of(key), event_id) for key, event_id in in_sql) - sent
     return sum(n - 1 for n in counted.values()) + sum(beyond.values())
 
 
-def _rewards_by_key(rows: Sequence[dict[str, Any]]) -> Counter[str]:
-    # A reward belongs to its decision's key, which is how an id begins: it may have come with
-    # the id of an answer that is kept beside the first one.
-    return Counter(key_of(row["decision_id"]) for row in rows for _ in row["rewards"])
+def _shown(rows: Sequence[dict[str, Any]], in_sql: Sequence[tuple[str, str]]) -> list[str]:
+    """Tell whether the export has each of SQL's rewards once, with an answer to its send."""
+    shown = Counter(key_of(row["decision_id"]) for row in rows for _ in row["rewards"])
+    recorded = Counter(key_of(key) for key, _ in in_sql)
+    missing, beyond = (recorded - shown).total(), (shown - recorded).total()
+    named = {"missing from": missing, "too many in": beyond}
+    return [f"{count} rewards {what} the export" for what, count in named.items() if count]
 
 
 def key_of(decision_id: str) -> str:
@@ -162,16 +173,21 @@ def key_of(decision_id: str) -> str:
 def _differences(stack: Stack, experiment: str, rows: Sequence[dict[str, Any]]) -> list[str]:
     counted = [row for row in rows if row["counted"]]
     converted = sum(any(r["status"] == "accepted" for r in row["rewards"]) for row in counted)
-    found = _get(stack, f"/experiments/{experiment}/report")["variants"]
-    pulls, rewards = sum(v["pulls"] for v in found), sum(v["rewards"] for v in found)
-    pairs = {"pulls": (pulls, len(counted)), "conversions": (rewards, converted)}
+    number, newest = head(stack, experiment)
+    report = _get(stack, f"/experiments/{experiment}/report")
+    totals = report["totals"]
     with stack.redis_client() as client:
-        number, newest = head(stack, experiment)
         version = client.hget(f"pb:a:{{{number}}}", "version")
     told = _get(stack, f"/experiments/{experiment}/allocation")["version"]
-    pairs["allocation in Redis"] = (int(version or 0), newest)
-    pairs["allocation told"] = (told, newest)
-    return [f"{name}: {a} is not {b}" for name, (a, b) in pairs.items() if a != b]
+    pairs = {
+        "pulls": (totals["pulls"], len(counted)),
+        "conversions": (totals["rewards"], converted),
+        "allocation in Redis": (int(version or 0), newest),
+        "allocation told": (told, newest),
+    }
+    found = [f"{name}: {a} is not {b}" for name, (a, b) in pairs.items() if a != b]
+    record = allocation(stack, number, newest)
+    return found or published_otherwise(stack, number, record, report)
 
 
 def _get(stack: Stack, path: str) -> dict[str, Any]:
