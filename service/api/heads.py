@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from httptools import HttpRequestParser
@@ -53,8 +53,10 @@ def check_size(url: bytes, headers: Sequence[Field]) -> None:
         raise HeadRefusedError(HEADERS_TOO_LARGE)
 
 
-def check_fields(headers: Sequence[Field], version_of: Callable[[], str]) -> None:
-    """Raise `HeadRefusedError` unless one host is named (RFC 9112), and a length is a short number.
+def checked_fields(
+    headers: Sequence[Field], version_of: Callable[[], str]
+) -> Mapping[bytes, bytes]:
+    """Return headers by name, or raise `HeadRefusedError`: one host is named, lengths are short.
 
     The parser takes a length of thousands of digits if most are zeros; Python reads no such number.
     """
@@ -65,6 +67,7 @@ def check_fields(headers: Sequence[Field], version_of: Callable[[], str]) -> Non
             raise HeadRefusedError(HTTPStatus.BAD_REQUEST)
     if len(fields.get(b"content-length", b"")) > CONTENT_LENGTH_DIGITS_MAX:
         raise HeadRefusedError(HTTPStatus.BAD_REQUEST)
+    return fields
 
 
 def without_upgrade(parser: HttpRequestParser, url: bytes, headers: Sequence[Field]) -> bytes:

@@ -17,8 +17,8 @@ from service.api.heads import (
     HEADERS_TOO_LARGE,
     HeadRefusedError,
     Trailers,
-    check_fields,
     check_size,
+    checked_fields,
     refusal,
     without_upgrade,
 )
@@ -131,12 +131,18 @@ class Protocol(HttpToolsProtocol):
         self._seconds = 0
         self._idle_bytes = -self._read_bytes
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a field; uvicorn's, which asks each whether it expects a `100 Continue`."""
+        self.headers.append((name.lower(), value))
+
     def on_headers_complete(self) -> None:
         """Check the head, and start the application on it."""
         is_large = self._read_bytes > URL_BYTES_MAX or self._idle_bytes >= 0
         if is_large or len(self.headers) > HEADERS_MAX:
             check_size(self.url, self.headers)
-        check_fields(self.headers, self.parser.get_http_version)
+        fields = checked_fields(self.headers, self.parser.get_http_version)
+        if b"expect" in fields:
+            self.expect_100_continue = fields[b"expect"].lower() == b"100-continue"
         if self.parser.should_upgrade():
             # A tunnel cannot be taken for something else, as the wish for another protocol can.
             if self.parser.get_method() == b"CONNECT":
