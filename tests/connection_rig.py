@@ -21,6 +21,7 @@ GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
 
 
+PART_BYTES = 64 * 1024
 LARGE = bytes(32 * 1024 * 1024)  # More than any kernel holds for a client that takes nothing.
 
 
@@ -46,6 +47,9 @@ class Echo:
             await self._answer(send, LARGE)
             self.answered += 1
             return
+        if scope["path"] == "/stream":
+            await self._stream(send)
+            return
         if scope["path"] == "/early":
             await self._answer(send, b"early")
             return
@@ -60,6 +64,14 @@ class Echo:
             self.gone += 1
             return
         await self._answer(send, body or b"nothing")
+
+    async def _stream(self, send: Any) -> None:  # noqa: ANN401
+        """Send parts; each waits until there is room for it."""
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for left in range(len(LARGE) // PART_BYTES, 0, -1):
+            part = bytes(PART_BYTES)
+            await send({"type": "http.response.body", "body": part, "more_body": left > 1})
+        self.answered += 1
 
     async def _answer(self, send: Any, body: bytes) -> None:  # noqa: ANN401
         headers = [(b"content-length", b"%d" % len(body))]

@@ -126,12 +126,15 @@ class RunningService:
 
 @contextmanager
 def promobandit_service(
-    data_dir: Path, *options: str, env: Mapping[str, str] | None = None
+    data_dir: Path,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[RunningService]:
     """Run `promobandit serve` as a newcomer would, until it says that it is ready."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
+    command = [*within, sys.executable, "-m", "service", "serve", "--port", str(port)]
     command += ["--data-dir", str(data_dir), *options]
     log = data_dir.with_suffix(".log")
 

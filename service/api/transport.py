@@ -7,6 +7,9 @@ import fcntl
 import sys
 import termios
 
+# A stream that never awaits anything else would join without end, and never be told to pause.
+PARTS_MAX = 8
+
 
 class CorkedTransport:
     """A transport that joins what one turn of the loop writes.
@@ -26,6 +29,8 @@ class CorkedTransport:
         """Write soon."""
         if not self._parts:
             self._call_soon(self._flush)
+        elif len(self._parts) == PARTS_MAX:
+            self._flush()
         self._parts.append(data)
 
     def write_eof(self) -> None:

@@ -124,6 +124,19 @@ async def test_a_client_that_takes_nothing_is_cut_off(rig: Rig) -> None:
     assert rig.ended("stalled") == 1
 
 
+async def test_a_stream_that_nobody_takes_ends(rig: Rig) -> None:
+    _, writer = await rig.connect()
+    writer.write(GET % b"stream")
+    await asyncio.sleep(0.2)
+    rig.pass_time(STALL_SECONDS_MAX)
+    before = rig.app.answered
+    rig.pass_time(2)
+    await until(lambda: rig.app.answered == 1)
+
+    assert before == 0
+    assert rig.ended("stalled") == 1
+
+
 async def test_a_client_that_takes_a_little_now_and_then_gets_it_all(rig: Rig) -> None:
     reader, writer = await rig.connect()
     writer.write(GET % b"large")
