@@ -36,6 +36,7 @@ KEEP_ALIVE_SECONDS = 75  # Longer than load balancers keep idle connections: 60 
 # A refused client may still be sending. Were the socket closed at once, the kernel would reset
 # the connection, and the answer might be lost.
 LINGER_SECONDS = 2
+LINGER_BYTES_MAX = 8 * 1024 * 1024
 IDLE_SECONDS_AT_END = 0.3
 
 
@@ -90,6 +91,9 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse what is not HTTP or beyond the limits."""
         if self._is_refused:
+            self._idle_bytes += len(data)
+            if self._idle_bytes > LINGER_BYTES_MAX and not self._is_answering():
+                self.transport.close()
             return
         self._read_bytes = len(data)
         try:

@@ -10,6 +10,7 @@ import pytest
 
 from service.api.protocol import (
     KEEP_ALIVE_SECONDS,
+    LINGER_BYTES_MAX,
     LINGER_SECONDS,
 )
 from service.domain.limits import HEADERS_BYTES_MAX, HEADERS_MAX, URL_BYTES_MAX
@@ -176,6 +177,16 @@ async def test_a_client_that_goes_on_after_its_refusal_is_cut_off(rig: Rig) -> N
     writer.write(b"more\r\n")
     await writer.drain()
     rig.pass_time(LINGER_SECONDS + 1)
+    await until(lambda: not rig.state.connections)
+
+    assert rig.refused == [400]
+
+
+async def test_a_client_that_goes_on_much_after_its_refusal_is_cut_off_at_once(rig: Rig) -> None:
+    reader, writer = await rig.connect()
+    writer.write(b"no HTTP\r\n\r\n")
+    is_problem(await reader.read(), 400)
+    writer.write(bytes(LINGER_BYTES_MAX * 2))
     await until(lambda: not rig.state.connections)
 
     assert rig.refused == [400]
