@@ -56,6 +56,7 @@ class FaultProxy:
     _mode: Mode = Mode.PASS
     _delay_ms: float = 0.0
     _every: int = 1
+    resets: int = 0  # Connections that were reset instead of an answer.
     _replies: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -167,6 +168,7 @@ class FaultProxy:
                 if self._mode is Mode.RESET_AFTER_APPLY:
                     self._replies += 1
                     if self._replies % self._every == 0:
+                        self.resets += 1
                         link.reset()
                         return
                 link.client[1].write(chunk)

@@ -9,13 +9,16 @@ from contextlib import contextmanager
 
 import httpx
 
+from tests.faults.ledger import head, rewards
 from tests.faults.load import Plan
 from tests.faults.proxy import Mode
 from tests.faults.scenario import Lab, Scenario
+from tests.faults.verdict import key_of
 from tests.servers import free_port
 
 TIMES = 100
 DECISIONS = 5
+ALL = "hundred"  # The event id that they have in common.
 
 
 @contextmanager
@@ -29,6 +32,7 @@ def answers_lost(lab: Lab) -> Iterator[None]:
     yield
     lab.load.addresses[:] = whole
     proxy.mend()
+    lab.expect(proxy.resets > 0, "no answer was lost")
 
 
 @contextmanager
@@ -62,8 +66,10 @@ def hundredfold(lab: Lab) -> Iterator[None]:
     """Send each of five rewards a hundred times at once, under one event id."""
     rewarded = {key for key, _ in lab.load.sent}
     fresh = [d.decision_id for d in lab.load.decided if d.decision_id not in rewarded][-DECISIONS:]
+    lab.expect(len({key_of(each) for each in fresh}) == DECISIONS, "they were sent already")
+    lab.stack.more["hundredfold"] = fresh
     for decision_id in fresh:
-        lab.load.sent.add((decision_id, "hundred"))
+        lab.load.sent.add((decision_id, ALL))
         statuses = asyncio.run(_post_often(lab, decision_id))
         lab.expect(
             statuses == Counter({"accepted": 1, "duplicate": TIMES - 1}),
@@ -72,8 +78,16 @@ def hundredfold(lab: Lab) -> Iterator[None]:
     yield
 
 
+def counted_once_each(lab: Lab) -> None:
+    """Check that each decision has this reward once, and converts."""
+    number, _ = head(lab.stack, lab.experiment)
+    found = Counter(key_of(key) for key, event_id in rewards(lab.stack, number) if event_id == ALL)
+    asked = Counter(key_of(each) for each in lab.stack.more["hundredfold"])
+    lab.expect(found == asked, f"of {len(asked)} rewards {found.total()} are recorded")
+
+
 async def _post_often(lab: Lab, decision_id: str) -> Counter[str]:
-    body = {"decision_id": decision_id, "event_id": "hundred"}
+    body = {"decision_id": decision_id, "event_id": ALL}
     limits = httpx.Limits(max_connections=TIMES)
     async with httpx.AsyncClient(base_url=lab.stack.url, limits=limits, timeout=30) as client:
         answers = await asyncio.gather(*(client.post("/reward", json=body) for _ in range(TIMES)))
@@ -109,6 +123,7 @@ ROWS = (
         name="100 identical rewards at once, five times",
         fault=hundredfold,
         reward_statuses=(200,),
+        check=counted_once_each,
         is_quick=True,
     ),
 )

@@ -67,7 +67,7 @@ def _got(lab: Lab, experiment: str) -> dict[str, object]:
 
 def was_noticed(lab: Lab) -> None:
     """Check that the fault did bite."""
-    lab.expect("ledger_went_back" in lab.stack.log("worker-1"), "nobody saw SQL go back")
+    lab.expect("ledger_went_back" in lab.log("worker-1"), "nobody saw SQL go back")
     send = {"experiment": lab.experiment, "unit": "afterwards", "occasion": "o"}
     answer = httpx.post(f"{lab.stack.url}/choose", json=send)
     lab.expect(answer.status_code == httpx.codes.OK, "a fresh choice is refused")

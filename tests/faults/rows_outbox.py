@@ -133,7 +133,7 @@ def restarted_on_full_disk(lab: Lab) -> Iterator[None]:
     lab.stack.disk.fill()
     lab.stack.apis[0].start()
     lab.stack.wait_until_ready()
-    lab.expect(FAILED in lab.stack.log("api-1"), "the outbox found room")
+    lab.expect(FAILED in lab.log("api-1"), "the outbox found room")
     yield
     lab.stack.disk.free()
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import redis
 
 from tests.faults.load import OCCASION, Plan
-from tests.faults.memory import losing, remembers
+from tests.faults.memory import losing, remembers, still_remembers
 from tests.faults.proxy import Mode
 from tests.faults.scenario import Fault, Lab, Scenario
 from tests.faults.stack import Layout
@@ -23,8 +23,11 @@ def proxied(mode: Mode, *, delay_ms: float = 0.0, every: int = 1) -> Fault:
 
     @contextmanager
     def fault(lab: Lab) -> Iterator[None]:
+        before = lab.stack.redis_proxy.resets
         lab.stack.redis_proxy.switch(mode, delay_ms=delay_ms, every=every)
         yield
+        is_reset = mode is not Mode.RESET_AFTER_APPLY or lab.stack.redis_proxy.resets > before
+        lab.expect(is_reset, "no answer was lost")
         lab.stack.redis_proxy.mend()
 
     return fault
@@ -115,8 +118,7 @@ def both_agree(lab: Lab) -> None:
 
 def fell_back(lab: Lab) -> None:
     """Check that the fault did bite."""
-    fallbacks = sum(decided.source == "fallback" for decided in lab.load.decided)
-    lab.expect(fallbacks > 0, "nobody had to fall back")
+    lab.expect(lab.answered("choose", 200, "fallback") > 0, "nobody had to fall back")
 
 
 def fell_back_and_remembers(lab: Lab) -> None:
@@ -125,7 +127,15 @@ def fell_back_and_remembers(lab: Lab) -> None:
     remembers(lab)
 
 
-def _row(name: str, fault: Fault, check: Callable[[Lab], None] | None = fell_back) -> Scenario:
+def fell_back_and_still_remembers(lab: Lab) -> None:
+    """Check that the fault did bite, and that nobody gets another answer after it."""
+    fell_back(lab)
+    still_remembers(lab)
+
+
+def _row(
+    name: str, fault: Fault, check: Callable[[Lab], None] = fell_back_and_still_remembers
+) -> Scenario:
     return Scenario(name=name, fault=fault, check=check, reward_statuses=(200,))
 
 
@@ -158,6 +168,11 @@ ROWS = (
         _row("Redis flushed (FLUSHALL)", losing(flushed), remembers),
         fault_seconds=0.0,
         is_quick=True,
+    ),
+    replace(
+        _row("Valkey flushed (FLUSHALL)", losing(flushed), remembers),
+        fault_seconds=0.0,
+        layout=Layout(redis="valkey"),
     ),
     replace(_row("Redis replaced by an empty one", losing(replaced), remembers), fault_seconds=0.0),
     replace(

@@ -30,8 +30,11 @@ def proxied(mode: Mode, *, delay_ms: float = 0.0, every: int = 1) -> Fault:
     def fault(lab: Lab) -> Iterator[None]:
         proxy = lab.stack.sql_proxy
         assert proxy is not None
+        before = proxy.resets
         proxy.switch(mode, delay_ms=delay_ms, every=every)
         yield
+        is_reset = mode is not Mode.RESET_AFTER_APPLY or proxy.resets > before
+        lab.expect(is_reset, "no answer was lost")
         proxy.mend()
 
     return fault
@@ -143,13 +146,12 @@ def restarted_without_sql(lab: Lab) -> Iterator[None]:
 
 def rewards_were_queued(lab: Lab) -> None:
     """Check that the fault did bite: some rewards could not be brought to the ledger at once."""
-    queued = sum(rewarded.status == QUEUED for rewarded in lab.load.rewarded)
-    lab.expect(queued > 0, "no reward had to be queued")
+    lab.expect(lab.answered("reward", QUEUED) > 0, "no reward had to be queued")
 
 
 def worker_waited(lab: Lab) -> None:
     """Check that the fault did bite: the worker could not reach the ledger."""
-    lab.expect("ledger_unavailable" in lab.stack.log("worker-1"), "the worker met no failure")
+    lab.expect("ledger_unavailable" in lab.log("worker-1"), "the worker met no failure")
 
 
 def _address(lab: Lab) -> str:

@@ -26,15 +26,19 @@ FREED_SECONDS_MAX = 20.0  # A transaction may last 10, and another worker waits 
 POSTGRES_SOCKET = ".s.PGSQL.5432"
 
 
-@contextmanager
-def killed_often(lab: Lab) -> Iterator[None]:
-    """Kill the worker again and again, wherever it is."""
-    dice = np.random.default_rng(SEED)
-    for seconds in dice.uniform(*RESTART_SECONDS, KILLS):
-        lab.stack.workers[0].kill()
-        lab.stack.workers[0].start()
-        time.sleep(seconds)
-    yield
+def killed_often(kills: int) -> Fault:
+    """Return the kill of the worker again and again, wherever it is."""
+
+    @contextmanager
+    def fault(lab: Lab) -> Iterator[None]:
+        dice = np.random.default_rng(SEED)
+        for seconds in dice.uniform(*RESTART_SECONDS, kills):
+            lab.stack.workers[0].kill()
+            lab.stack.workers[0].start()
+            time.sleep(seconds)
+        yield
+
+    return fault
 
 
 def killed_at_commit(*, is_committed: bool) -> Fault:
@@ -43,7 +47,10 @@ def killed_at_commit(*, is_committed: bool) -> Fault:
     @contextmanager
     def fault(lab: Lab) -> Iterator[None]:
         gate, victim = _behind_sql_gate(lab, b"COMMIT\0" if is_committed else None)
-        _kill_at(lab, gate, victim)
+        before = _kill_at(lab, gate, victim)
+        expire_leases(lab.stack)  # Its own too: what is wanted here is what becomes of the chunk.
+        arrived = lab.stack.more["at the gate"] - before
+        lab.expect((arrived > 0) is is_committed, f"{arrived} decisions had arrived at the kill")
         yield
 
     return fault
@@ -112,14 +119,19 @@ def _held(gate: Gate, victim: Process) -> Iterator[None]:
         gate.reset()
 
 
-def _kill_at(lab: Lab, gate: Gate, victim: Process) -> None:
-    """Put a worker in the place of the usual one, and kill it at the gate."""
+def _kill_at(lab: Lab, gate: Gate, victim: Process) -> int:
+    """Put a worker in the place of the usual one, and kill it at the gate.
+
+    Returns how many decisions the ledger had when nobody drained; the gate shows how many then.
+    """
     usual = lab.stack.workers[0]
     usual.kill()
-    expire_leases(lab.stack)  # Its lease; that of the victim has to run out by itself.
+    expire_leases(lab.stack)  # Its lease, not that of the victim.
+    before = decisions(lab.stack, lab.experiment)
     with _held(gate, victim):
-        pass
+        lab.stack.more["at the gate"] = decisions(lab.stack, lab.experiment)
     usual.start()
+    return before
 
 
 def _versions(lab: Lab) -> tuple[int, int]:
@@ -172,7 +184,7 @@ TWO_WORKERS = Layout(workers=2)
 ROWS = (
     Scenario(
         name="Worker killed (kill -9) eight times, wherever it is",
-        fault=killed_often,
+        fault=killed_often(KILLS),
         reward_statuses=(200,),
     ),
     Scenario(
@@ -183,6 +195,12 @@ ROWS = (
         name="Worker killed after its commit to the ledger",
         fault=killed_at_commit(is_committed=True),
         is_quick=True,
+    ),
+    Scenario(
+        name="Worker killed (kill -9) four times, with SQLite",
+        fault=killed_often(4),
+        layout=Layout(sql="sqlite"),
+        reward_statuses=(200, 202),
     ),
     Scenario(
         name="Worker killed before publishing an allocation",

@@ -11,9 +11,11 @@ from typing import Any, TypeAlias
 
 import httpx
 
+from tests.faults.conduct import Rules, rewards_recovery, wrong
 from tests.faults.load import Load, Plan
 from tests.faults.stack import Layout, Stack
 from tests.faults.verdict import (
+    GOOD_SECONDS,
     RECOVERY_AFTER_FAULT_SECONDS_MAX,
     Books,
     Service,
@@ -28,6 +30,7 @@ BEFORE_SECONDS = 1.5
 BRIEF_BEFORE_SECONDS, BRIEF_FAULT_SECONDS_MAX, BRIEF_AFTER_SECONDS = 0.8, 2.0, 0.5
 AFTER_SECONDS_MIN, AFTER_SECONDS_MAX = 1.2, 8.0
 POLL_SECONDS = 0.1
+DOWN = (0, 503)
 VARIANTS = [{"id": name, "is_control": name == "a", "payload": {"is": name}} for name in "abc"]
 
 
@@ -39,11 +42,30 @@ class Lab:
     load: Load
     complaints: list[str] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)  # The export, for `check`.
+    began: float = 0.0  # Of the fault.
+    ended: float = 0.0
+    _marks: dict[str, int] = field(default_factory=dict)
 
     @property
     def experiment(self) -> str:
         """The experiment that only this scenario uses."""
         return self.load.experiment
+
+    def mark(self) -> None:
+        """Note how long each log is: what stands there by now tells of other scenarios."""
+        self._marks = {path.stem: path.stat().st_size for path in self.stack.logs()}
+
+    def log(self, name: str) -> str:
+        """Return what a process has logged since this scenario began."""
+        return self.stack.log(name, self._marks.get(name, 0))
+
+    def answered(self, kind: str, status: int, source: str = "") -> int:
+        """Count such answers to what was asked while the fault lasted; no source means any."""
+        return sum(
+            a.kind == kind and a.status == status and (not source or a.source == source)
+            for a in self.load.attempts
+            if self.began <= a.began < self.ended
+        )
 
     def expect(self, holds: bool, complaint: str) -> None:
         """Complain unless something holds."""
@@ -75,6 +97,16 @@ class Scenario:
     body: dict[str, Any] = field(default_factory=dict)  # Of the experiment, beside its variants.
     prepare: Callable[[Stack], None] | None = None  # Before the service starts; its layout's own.
 
+    @property
+    def rules(self) -> Rules:
+        """What may be answered; where an API process is the victim, also nothing, or 503."""
+        down = () if self.keeps_choosing else DOWN
+        return Rules(
+            choose=(200, *down),
+            reward=(*self.reward_statuses, *down),
+            seconds_after=self.recovery_seconds_max,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -85,13 +117,16 @@ class Outcome:
     books: Books
     complaints: tuple[str, ...]
     seconds: float
+    wrong: tuple[str, ...] = ()  # Answers that nobody should have got, in all the run.
+    given_up: int = 0
+    rewards_seconds: float | None = None  # From the fault's end until none is queued any more.
 
     def broken(self, *, is_timed: bool) -> list[str]:
         """Return each promise that did not hold; times only where the machine is quiet."""
         return (
             [*self.complaints, *self.books.differences]
             + self._broken_counts()
-            + self._broken_statuses()
+            + list(self.wrong)
             + (self._broken_times() if is_timed else [])
         )
 
@@ -103,18 +138,9 @@ class Outcome:
             found.append(f"{self.books.twice} twice")
         if not self.service.choices:
             found.append("nobody chose during the fault")
+        if self.given_up:
+            found.append(f"{self.given_up} requests given up")
         return found
-
-    def _broken_statuses(self) -> list[str]:
-        if not self.scenario.keeps_choosing:
-            return []
-        allowed = {"choose": (200,), "reward": self.scenario.reward_statuses}
-        return [
-            f"{count} x {status or 'no answer'} {problem} to {kind}".replace("  ", " ")
-            for kind, statuses in self.service.statuses.items()
-            for (status, problem), count in statuses.items()
-            if status not in allowed[kind]
-        ]
 
     def _broken_times(self) -> list[str]:
         found = []
@@ -123,6 +149,10 @@ class Outcome:
         recovered = self.service.recovery_seconds
         if recovered is None or recovered > self.scenario.recovery_seconds_max:
             found.append(f"not normal within {self.scenario.recovery_seconds_max:.0f} s")
+        recorded = self.rewards_seconds
+        if recorded is None or recorded > self.scenario.recovery_seconds_max:
+            limit = self.scenario.recovery_seconds_max
+            found.append(f"rewards not recorded at once within {limit:.0f} s")
         return found
 
 
@@ -132,17 +162,18 @@ def run(scenario: Scenario, stack: Stack, experiment: str, *, is_brief: bool = F
     started = time.perf_counter()
     put(stack, experiment, **scenario.body)
     lab = Lab(stack, Load(list(stack.addresses), experiment, _copied(scenario.plan)))
+    lab.mark()
     lab.load.start()
     try:
         time.sleep(BRIEF_BEFORE_SECONDS if is_brief else BEFORE_SECONDS)
-        began = time.perf_counter()
+        lab.began = time.perf_counter()
         with scenario.fault(lab):
-            time.sleep(max(0.0, began + lasts - time.perf_counter()))
-        ended = time.perf_counter()
+            time.sleep(max(0.0, lab.began + lasts - time.perf_counter()))
+        lab.ended = time.perf_counter()
         if is_brief:
             time.sleep(BRIEF_AFTER_SECONDS)
         else:
-            _wait_for_recovery(lab.load, ended)
+            _wait_for_recovery(scenario, lab)
     finally:
         lab.load.stop()
     books = settled(stack, lab.load)
@@ -150,13 +181,26 @@ def run(scenario: Scenario, stack: Stack, experiment: str, *, is_brief: bool = F
         lab.rows = exported(stack.url, experiment)
         scenario.check(lab)
     lab.complaints += lab.load.errors[:3]
+    return _outcome(scenario, lab, books, time.perf_counter() - started)
+
+
+def _outcome(scenario: Scenario, lab: Lab, books: Books, seconds: float) -> Outcome:
+    attempts, began, ended = lab.load.attempts, lab.began, lab.ended
     return Outcome(
         scenario,
-        served(lab.load.attempts, began, ended),
+        served(attempts, began, ended),
         books,
         tuple(lab.complaints),
-        time.perf_counter() - started,
+        seconds,
+        tuple(wrong(attempts, scenario.rules, began, ended)),
+        lab.load.given_up,
+        _recorded(scenario, lab),
     )
+
+
+def _recorded(scenario: Scenario, lab: Lab) -> float | None:
+    listed = scenario.reward_statuses
+    return rewards_recovery(lab.load.attempts, lab.ended, listed, GOOD_SECONDS)
 
 
 def put(stack: Stack, experiment: str, **body: object) -> None:
@@ -170,10 +214,11 @@ def _copied(plan: Plan) -> Plan:
     return Plan(**{name: getattr(plan, name) for name in Plan.__slots__})
 
 
-def _wait_for_recovery(load: Load, ended: float) -> None:
+def _wait_for_recovery(scenario: Scenario, lab: Lab) -> None:
     """Go on until all is as before, at least for a moment and at most as long as anyone waits."""
     time.sleep(AFTER_SECONDS_MIN)
-    while time.perf_counter() - ended < AFTER_SECONDS_MAX:
-        if recovery(load.attempts, ended) is not None:
+    while time.perf_counter() - lab.ended < AFTER_SECONDS_MAX:
+        chosen = recovery(lab.load.attempts, lab.ended)
+        if chosen is not None and _recorded(scenario, lab) is not None:
             return
         time.sleep(POLL_SECONDS)

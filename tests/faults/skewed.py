@@ -76,7 +76,7 @@ def _serve(settings: Settings, clock: Clock, port: int) -> None:
 
     life = server.Life(is_ready=is_ready, departure=services.departure)
     listener = supervisor.listen("127.0.0.1", port)
-    server.run(app.create_app(services), listener, services.metrics.refused, life)
+    server.run(app.create_app(services), listener, services.metrics, life)
 
 
 async def _work(settings: Settings, clock: Clock) -> None:

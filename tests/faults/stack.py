@@ -99,9 +99,13 @@ class Stack:
             **dict(self.layout.environment),
         }
 
-    def log(self, name: str) -> str:
-        """Return what a process has logged: `api-1`, `worker-1`."""
-        return (self.directory / f"{name}.log").read_text(errors="replace")
+    def logs(self) -> list[Path]:
+        """Return the logs of all processes."""
+        return list(self.directory.glob("*.log"))
+
+    def log(self, name: str, since: int = 0) -> str:
+        """Return what a process, `api-1` or `worker-1`, has logged, all or since so many bytes."""
+        return (self.directory / f"{name}.log").read_bytes()[since:].decode(errors="replace")
 
     def wait_until_ready(self, apis: list[int] | None = None) -> None:
         """Wait until API processes, all of them by default, say that they may get traffic."""

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from service.domain.allocation import EffectiveEvidence
 from tests.faults.compare import allocation_otherwise, evidence_otherwise, told_otherwise
+from tests.faults.conduct import Rules, rewards_recovery, wrong
 from tests.faults.load import Attempt, Decided, Load, Rewarded
 from tests.faults.verdict import lost_of, recovery, served, twice_of
 from tests.sql_stores import allocation, experiment
@@ -145,4 +146,43 @@ def test_what_was_refused_late_or_unanswered_is_not_within_the_time() -> None:
     found = served(attempts, 0.0, 1.0)
 
     assert (found.availability, found.within) == (0.5, 0.25)
-    assert found.statuses["choose"][503, "overloaded"] == 1
+
+
+def test_what_was_under_way_when_the_fault_began_belongs_to_it() -> None:
+    under_way, over = (0.5, 600.0, 503, "overloaded"), (0.5, 400.0, 503, "overloaded")
+
+    assert served(choices(under_way, over), 1.0, 2.0).choices == 1
+
+
+RULES = Rules(choose=(200,), reward=(200, 202, 410), seconds_after=5.0)
+
+
+def a_reward(began: float, status: int, ms: float = 1.0) -> Attempt:
+    return Attempt("reward", began, ms, status, "token-unknown" if status >= 400 else "")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "found"),
+    [
+        (a_reward(1.5, 202), []),
+        (a_reward(6.5, 202), []),
+        (a_reward(7.5, 202), ["1 x 202 to reward outside of the fault"]),
+        (a_reward(0.5, 202), ["1 x 202 to reward outside of the fault"]),
+        (a_reward(0.5, 202, ms=600.0), []),
+        (a_reward(0.5, 410), []),
+        (a_reward(1.5, 404), ["1 x 404 token-unknown to reward"]),
+        (a_reward(9.5, 404), ["1 x 404 token-unknown to reward outside of the fault"]),
+        (a_reward(9.5, 0), ["1 x no answer to reward outside of the fault"]),
+        (Attempt("choose", 0.1, 1.0, 503, "x"), ["1 x 503 x to choose outside of the fault"]),
+        (Attempt("choose", 1.1, 1.0, 503, "overloaded"), ["1 x 503 overloaded to choose"]),
+    ],
+)
+def test_every_attempt_of_the_run_is_judged(attempt: Attempt, found: list[str]) -> None:
+    assert wrong([attempt], RULES, 1.0, 2.0) == found
+
+
+def test_rewards_are_back_when_a_second_of_them_was_recorded_at_once() -> None:
+    attempts = [a_reward(2.5, 202), *(a_reward(2.5 + i / 10, 200) for i in range(1, 12))]
+
+    assert rewards_recovery(attempts, 2.0, (200, 202), 1.0) == 0.5
+    assert rewards_recovery(attempts[:5], 2.0, (200, 202), 1.0) is None

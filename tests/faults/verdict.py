@@ -20,6 +20,7 @@ from service.errors import ServiceError
 from service.settings import Settings
 from service.sla import RECOVERY_SECONDS_MAX
 from tests.faults.compare import published_otherwise, told_otherwise
+from tests.faults.conduct import overlaps
 from tests.faults.ledger import allocation, head, is_hidden, rewards
 from tests.faults.load import Attempt, Load
 from tests.faults.stack import Stack
@@ -41,7 +42,6 @@ class Service:
     within: float
     p99_ms: float
     fallback: float
-    statuses: dict[str, Counter[tuple[int, str]]]  # By kind: status, and the problem if any.
     recovery_seconds: float | None  # None: not while anybody looked.
 
 
@@ -56,9 +56,9 @@ class Books:
 
 
 def served(attempts: Sequence[Attempt], began: float, ended: float) -> Service:
-    """Sum up the attempts that began during the fault."""
+    """Sum up the attempts of which any part was during the fault."""
     until = max(ended, began + FAULT_SECONDS_MIN)
-    during = [a for a in attempts if began <= a.began < until]
+    during = [a for a in attempts if overlaps(a, began, until)]
     choices = [a for a in during if a.kind == "choose"]
     answered = [a for a in choices if a.status == 200]
     count = max(len(choices), 1)
@@ -69,12 +69,6 @@ def served(attempts: Sequence[Attempt], began: float, ended: float) -> Service:
         within=sum(a.ms <= CHOOSE_MS_MAX for a in answered) / count,
         p99_ms=times[min(len(times) - 1, int(0.99 * len(times)))],
         fallback=sum(a.source == "fallback" for a in answered) / max(len(answered), 1),
-        statuses={
-            kind: Counter(
-                (a.status, a.source if a.status >= 400 else "") for a in during if a.kind == kind
-            )
-            for kind in ("choose", "reward")
-        },
         recovery_seconds=recovery(attempts, ended),
     )
 
