@@ -136,7 +136,9 @@ def show_bad_papers(leaks: Leaks) -> None:
     leaks.raw(b"GET /%s HTTP/9.9\r\n%s\r\n\r\n" % (hidden, hidden))
     leaks.raw(b"CONNECT %s:443 HTTP/1.1\r\nHost: x\r\n\r\n" % hidden)
     leaks.raw(b"GET /?%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % (hidden * 1_000))
-    leaks.raw(b"POST /reward HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n" % hidden)
+    leaks.raw(
+        b"POST /reward HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n" % hidden
+    )
 
 
 def break_sql(server_url: str) -> None:
