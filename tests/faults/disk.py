@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 BALLAST = "ballast"
+REFILL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,25 @@ class Disk:
                 with suppress(OSError):
                     while True:
                         ballast.write(bytes(size))
+
+    @contextmanager
+    def kept_full(self) -> Iterator[None]:
+        """Leave no byte free until the block ends, whatever others delete meanwhile."""
+        over = threading.Event()
+
+        def refill() -> None:
+            while not over.wait(REFILL_SECONDS):
+                self.fill()
+
+        self.fill()
+        thread = threading.Thread(target=refill, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.free()
 
     def free(self) -> None:
         """Give the space back."""

@@ -22,6 +22,7 @@ POLL_SECONDS = 0.1
 FILLER_SIZES, FILLER_CALLS_MAX = (10_000, 100, 1), 800
 REST_SECONDS = 0.5
 LONG = "x" * 240  # With what tells units apart it is nearly as long as a unit may be.
+FAILURES = "promobandit_outbox_failures_total"
 FAILED = '"outbox_failed"'
 
 
@@ -130,12 +131,11 @@ def restarted_on_full_disk(lab: Lab) -> Iterator[None]:
     """Kill the process on a full disk: the next one finds no room for its first segment."""
     assert lab.stack.disk is not None
     lab.stack.apis[0].kill()
-    lab.stack.disk.fill()
-    lab.stack.apis[0].start()
-    lab.stack.wait_until_ready()
-    lab.expect(FAILED in lab.log("api-1"), "the outbox found room")
-    yield
-    lab.stack.disk.free()
+    with lab.stack.disk.kept_full():
+        lab.stack.apis[0].start()
+        lab.stack.wait_until_ready()
+        yield
+        lab.expect(FAILED in lab.log("api-1"), "the outbox found room")
 
 
 def useless_with_sql(mode: Mode) -> Fault:
@@ -185,26 +185,25 @@ def _full(lab: Lab) -> Iterator[None]:
     plan = lab.load.plan
     usual = plan.choices_a_second, plan.batches_a_second
     plan.choices_a_second = plan.batches_a_second = 0.0
-    lab.stack.disk.fill()
     lab.stack.more["filler"] = 0
-    for size in FILLER_SIZES:
-        _fill(lab, size)
-    time.sleep(REST_SECONDS)
-    plan.choices_a_second, plan.batches_a_second = usual
-    yield
-    lab.stack.disk.free()
+    with lab.stack.disk.kept_full():  # The worker deletes what it has drained where room is short.
+        for size in FILLER_SIZES:
+            _fill(lab, size)
+        time.sleep(REST_SECONDS)
+        plan.choices_a_second, plan.batches_a_second = usual
+        yield
 
 
 def _fill(lab: Lab, size: int) -> None:
     """Choose for so many units at once until that finds no room in the outbox any more."""
-    before = lab.stack.log("api-1").count(FAILED)
+    before = _counted(lab, FAILURES)
     for call in range(FILLER_CALLS_MAX):
         units = [f"{size}-{call}-{i}-{LONG}" for i in range(size)]
         body = {"experiment": _filler(lab), "occasion": LONG, "units": units}
         answer = httpx.post(f"{lab.stack.url}/choose/batch", json=body, timeout=30)
         answer.raise_for_status()
         lab.stack.more["filler"] += len(answer.json()["decisions"])
-        if lab.stack.log("api-1").count(FAILED) > before:
+        if _counted(lab, FAILURES) > before:
             return
     lab.expect(holds=False, complaint=f"the outbox has room for {size} on a full disk")
 
@@ -229,9 +228,13 @@ def _outbox(lab: Lab) -> Path:
 
 
 def _damaged_records(lab: Lab) -> float:
+    return _counted(lab, "promobandit_damaged_records_total")
+
+
+def _counted(lab: Lab, name: str) -> float:
+    """Return a counter of all processes."""
     url = f"http://127.0.0.1:{lab.stack.ports[-1]}/metrics"  # Not that of the victim.
     lines = httpx.get(url, timeout=10).text.splitlines()
-    name = "promobandit_damaged_records_total"
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 

@@ -25,7 +25,7 @@ from tests.faults.verdict import (
     settled,
 )
 
-BEFORE_SECONDS = 1.5
+BEFORE_SECONDS = 1.0
 # Where times are not judged:
 BRIEF_BEFORE_SECONDS, BRIEF_FAULT_SECONDS_MAX, BRIEF_AFTER_SECONDS = 0.8, 2.0, 0.5
 AFTER_SECONDS_MIN, AFTER_SECONDS_MAX = 1.2, 8.0

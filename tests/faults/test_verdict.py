@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from service.domain.allocation import EffectiveEvidence
 from tests.faults.compare import allocation_otherwise, evidence_otherwise, told_otherwise
 from tests.faults.conduct import Rules, rewards_recovery, wrong
 from tests.faults.load import Attempt, Decided, Load, Rewarded
-from tests.faults.verdict import lost_of, recovery, served, twice_of
+from tests.faults.scenario import Outcome, Scenario
+from tests.faults.verdict import Books, lost_of, recovery, served, twice_of
 from tests.sql_stores import allocation, experiment
 
 FIRST, SECOND = "A" * 72, "B" * 72
@@ -91,6 +94,25 @@ def test_a_row_that_says_something_else_than_callers_were_told_is_found(
 
     assert told_otherwise(a_load(FIRST, SECOND), [row, a_row(SECOND)]) == [
         f"1 decisions were told another {column}"
+    ]
+
+
+def test_an_id_that_was_told_with_two_sources_stands_with_one_of_them() -> None:
+    load = a_load(FIRST)
+    load.decided.append(dataclasses.replace(load.decided[0], source="fallback"))
+
+    assert told_otherwise(load, [a_row(FIRST)]) == []
+    assert told_otherwise(load, [{**a_row(FIRST), "source": "forced"}]) != []
+
+
+def test_each_thing_that_went_wrong_breaks_the_row() -> None:
+    scenario = Scenario(name="nothing", fault=lambda _: nullcontext())
+    service = served(choices((0.1, 1.0, 200, "policy")), 0.0, 1.0)
+    books = Books(lost=1, twice=2, differences=("weights differ",))
+    outcome = Outcome(scenario, service, books, ("no fault",), 1.0, ("1 x 404",), 3)
+
+    assert outcome.broken(is_timed=False) == [
+        *("no fault", "weights differ", "1 lost", "2 twice", "3 requests given up", "1 x 404")
     ]
 
 
