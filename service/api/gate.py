@@ -11,6 +11,7 @@ from service.api.admission import Admission, Priority
 from service.api.authentication import Authentication, Holder
 from service.api.authorization import scope_of
 from service.api.errors import on_service_error
+from service.api.heads import fields_of
 from service.domain import access
 from service.errors import ServiceError
 
@@ -61,7 +62,7 @@ class Gate:
         return None
 
     def _admitted(self, scope: Scope, needed: access.Scope) -> Holder:
-        holder = self._authentication.holder(dict(scope["headers"]), needed)
+        holder = self._authentication.holder(fields_of(scope), needed)
         if holder.limit is not None:
             holder.limit.take(1)
         return holder

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -19,6 +20,7 @@ from service.domain.limits import (
 )
 
 Field = tuple[bytes, bytes]
+FIELDS = "promobandit.fields"  # Where a scope holds its headers by name.
 HEADERS_TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
@@ -51,6 +53,12 @@ def check_size(url: bytes, headers: Sequence[Field]) -> None:
     size = sum(len(name) + len(value) for name, value in headers)
     if size > HEADERS_BYTES_MAX or len(headers) > HEADERS_MAX:
         raise HeadRefusedError(HEADERS_TOO_LARGE)
+
+
+def fields_of(scope: MutableMapping[str, Any]) -> Mapping[bytes, bytes]:
+    """Return a request's headers by name; the protocol has made the mapping already."""
+    found: Mapping[bytes, bytes] | None = scope.get(FIELDS)
+    return dict(scope["headers"]) if found is None else found
 
 
 def checked_fields(

@@ -13,6 +13,7 @@ import structlog
 from service.api.admission import Admission
 from service.api.authentication import Authentication, Holder
 from service.api.errors import FAILED, headers_of, problem_of, problem_of_status
+from service.api.heads import fields_of
 from service.api.hot import HotRoute, HotRoutes
 from service.api.hot_http import (
     PROBLEM,
@@ -68,7 +69,7 @@ class HotDispatcher:
             return
         started = perf_counter()
         route = by_method.get(scope["method"])
-        headers = dict(scope["headers"])
+        headers = fields_of(scope)
         try:
             if route is None:
                 response = _wrong_method(by_method)

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.api.heads import (
+    FIELDS,
     HEADERS_TOO_LARGE,
     HeadRefusedError,
     Trailers,
@@ -152,6 +153,7 @@ class Protocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise HeadRefusedError(HTTPStatus.BAD_REQUEST)
             return
+        self.scope[FIELDS] = fields  # type: ignore[literal-required]
         HttpToolsProtocol.on_headers_complete(self)
         if self._is_ending:
             self.cycle.keep_alive = False
