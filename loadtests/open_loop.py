@@ -17,7 +17,7 @@ from time import perf_counter
 # Enough for ten thousand requests a second at 20 ms each; more wait for a free connection.
 CONNECTIONS = 256
 DRAIN_SECONDS_MAX = 5.0
-RECEIVE_BYTES = 65_536
+RECEIVE_BYTES = 1 << 18
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"content-length: "
 STATUS = slice(9, 12)  # Of an answer's first line.
@@ -44,14 +44,17 @@ class Answered:
 class _Connection:
     socket: socket.socket
     meant_at: float = 0.0
-    received: bytes = b""
+    received: bytes = b""  # Of the answer's head, and what came with it.
+    missing: int = 0  # Bytes of the answer that are still to come, once its head is there.
 
 
 @dataclass(slots=True)
 class _Run:
     poller: select.epoll
-    connections: dict[int, _Connection]
-    idle: deque[_Connection]
+    port: int
+    connections_max: int
+    connections: dict[int, _Connection] = field(default_factory=dict)
+    idle: deque[_Connection] = field(default_factory=deque)
     waiting: deque[tuple[float, bytes]] = field(default_factory=deque)
     answers: list[Answered] = field(default_factory=list)
     started: float = 0.0
@@ -76,17 +79,12 @@ def answered_loop(
     connections_max: int = CONNECTIONS,
 ) -> list[Answered]:
     """Do the same where refusals are expected; return all answers."""
-    connections = [_connect(port) for _ in range(connections_max)]
     with select.epoll() as poller:
-        for connection in connections:
-            poller.register(connection.socket, select.EPOLLIN)
-        by_number = {connection.socket.fileno(): connection for connection in connections}
-        run = _Run(poller, by_number, deque(connections))
+        run = _Run(poller, port, connections_max)
         try:
             _send_all(run, rate, int(rate * seconds), request)
         finally:
-            for connection in connections:
-                connection.socket.close()
+            _close(run)
     return run.answers
 
 
@@ -94,17 +92,12 @@ def closed_loop(
     port: int, callers: int, seconds: float, request: Callable[[int], bytes]
 ) -> list[Answered]:
     """Let some callers ask again as soon as they are answered; return all answers."""
-    connections = [_connect(port) for _ in range(callers)]
     with select.epoll() as poller:
-        for connection in connections:
-            poller.register(connection.socket, select.EPOLLIN)
-        by_number = {connection.socket.fileno(): connection for connection in connections}
-        run = _Run(poller, by_number, deque(connections))
+        run = _Run(poller, port, callers)
         try:
             _send_in_turn(run, seconds, request)
         finally:
-            for connection in connections:
-                connection.socket.close()
+            _close(run)
     return run.answers
 
 
@@ -120,11 +113,23 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _connect(port: int) -> _Connection:
-    client = socket.create_connection(("127.0.0.1", port))
+def _connection(run: _Run) -> _Connection | None:
+    """Return an idle connection or a new one; None when all that may be are busy."""
+    if run.idle:
+        return run.idle.pop()  # The one used last: its caches are warm, as in a pool.
+    if len(run.connections) >= run.connections_max:
+        return None
+    client = socket.create_connection(("127.0.0.1", run.port))
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client.setblocking(False)
-    return _Connection(client)
+    run.poller.register(client, select.EPOLLIN)
+    made = run.connections[client.fileno()] = _Connection(client)
+    return made
+
+
+def _close(run: _Run) -> None:
+    for connection in run.connections.values():
+        connection.socket.close()
 
 
 def _send_all(run: _Run, rate: float, count: int, request: Callable[[int], bytes]) -> None:
@@ -147,7 +152,7 @@ def _send_in_turn(run: _Run, seconds: float, request: Callable[[int], bytes]) ->
     started = run.started = perf_counter()
     number = 0
     while perf_counter() - started < seconds:
-        while run.idle:
+        while not run.waiting:
             run.waiting.append((perf_counter(), request(number)))
             number += 1
             _send_waiting(run)
@@ -155,8 +160,10 @@ def _send_in_turn(run: _Run, seconds: float, request: Callable[[int], bytes]) ->
 
 
 def _send_waiting(run: _Run) -> None:
-    while run.waiting and run.idle:
-        connection = run.idle.pop()  # The one used last: its caches are warm, as in a pool.
+    while run.waiting:
+        connection = _connection(run)
+        if connection is None:
+            return
         connection.meant_at, message = run.waiting.popleft()
         connection.socket.send(message)
 
@@ -168,8 +175,13 @@ def _receive(run: _Run, seconds: float) -> None:
         return
     for number, _ in run.poller.poll(0):
         connection = run.connections[number]
-        connection.received += connection.socket.recv(RECEIVE_BYTES)
-        if _is_whole(connection.received):
+        received = connection.socket.recv(RECEIVE_BYTES)
+        if not received and connection in run.idle:  # Closed for being idle, as servers do.
+            run.idle.remove(connection)
+            del run.connections[number]
+            connection.socket.close()
+            continue
+        if _take(connection, received):
             run.answers.append(_answered(run, connection))
             connection.received = b""
             run.idle.append(connection)
@@ -182,11 +194,20 @@ def _answered(run: _Run, connection: _Connection) -> Answered:
     return Answered(meant_at - run.started, perf_counter() - meant_at, status)
 
 
-def _is_whole(answer: bytes) -> bool:
-    head, end, body = answer.partition(HEAD_END)
+def _take(connection: _Connection, received: bytes) -> bool:
+    """Take a part of an answer, and say whether that is whole now.
+
+    A body is only counted: joining the parts of large ones takes a sender longer than sending.
+    """
+    if not received:
+        raise OpenLoopError("the server closed a connection")
+    if connection.missing:
+        connection.missing -= len(received)
+        return connection.missing == 0
+    connection.received += received
+    head, end, body = connection.received.partition(HEAD_END)
     if not end:
-        if not answer:
-            raise OpenLoopError("the server closed a connection")
         return False
     length = head.lower().partition(LENGTH)[2].partition(b"\r\n")[0]
-    return len(body) >= int(length)
+    connection.missing = int(length) - len(body)
+    return connection.missing == 0

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from loadtests.bench.figures import Figure
 from loadtests.bench.run import Run
-from loadtests.bench.tails import SENDER_NICENESS
 from loadtests.client import batch_body
 from loadtests.open_loop import (
     OK,
@@ -104,9 +102,9 @@ def _sent(port: int, rate: float, seconds: float, tag: str) -> list[Answered]:
 
 
 def _apart(load: Callable[..., list[Answered]], *arguments: float | str) -> list[Answered]:
-    """Run a load in a process of its own, which steps back behind Redis on their core."""
+    """Run a load in a process of its own: a sender that is late would be what it measures."""
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(1, context, initializer=os.nice, initargs=(SENDER_NICENESS,)) as pool:
+    with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(load, *arguments).result()
 
 
