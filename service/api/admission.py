@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from enum import IntEnum
+from time import thread_time
 from typing import Protocol
 
 from service.errors import OverloadedError
 
 TICK_SECONDS = 0.02  # How often the lag of the event loop is looked at.
-# The processor is short when the loop lags so much on average; a share of each look goes into it.
-SHORT_LAG_SECONDS, LAG_SHARE = 0.005, 0.1
+# The processor is short when the loop lags so much, or works so much of the time, on average; a
+# share of each look goes into it.
+SHORT_LAG_SECONDS, SHORT_BUSY_SHARE, LOOK_SHARE = 0.005, 0.85, 0.1
 CUT = 0.75
 GROWTH = 1.05
 # Of the places, what one call may take and what calls of many units may take together: a send
@@ -43,7 +45,7 @@ class Sheds(Protocol):
 class Limit:
     """How much of one priority may be under way while the processor is short, and else.
 
-    It is short when the loop lags a little all the time. Then a mean latency above
+    It is short when the loop lags a little all the time, or hardly rests. Then a mean latency above
     `seconds_max` cuts the places by a quarter of what is under way, and the next cut waits for
     what was let in before this one. So does a loop that lags much, twice in a row: once may
     have been a machine that stood still, and is over. Otherwise the places grow by a twentieth a
@@ -126,6 +128,8 @@ class Admission:
         }
         self._expected_at = 0.0
         self._usual_lag = 0.0
+        self._usually_busy = 0.0
+        self._worked = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._refusals = 0
 
@@ -145,6 +149,7 @@ class Admission:
     def start(self) -> None:
         """Look at the loop's lag from now on."""
         loop = asyncio.get_running_loop()
+        self._worked = thread_time()
         self._expected_at = loop.time() + TICK_SECONDS
         self._timer = loop.call_at(self._expected_at, self._tick, loop)
 
@@ -157,8 +162,12 @@ class Admission:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         lag = now - self._expected_at
-        self._usual_lag += (lag - self._usual_lag) * LAG_SHARE
-        is_short = self._usual_lag > SHORT_LAG_SECONDS
+        worked = thread_time()
+        busy = (worked - self._worked) / (TICK_SECONDS + lag)
+        self._worked = worked
+        self._usual_lag += (lag - self._usual_lag) * LOOK_SHARE
+        self._usually_busy += (busy - self._usually_busy) * LOOK_SHARE
+        is_short = self._usual_lag > SHORT_LAG_SECONDS or self._usually_busy > SHORT_BUSY_SHARE
         for priority, limit in self._limits.items():
             limit.look(lag, is_short=is_short)
             self._sheds.in_flight(priority.name.lower(), limit.in_flight, int(limit.places))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from http import HTTPStatus
 from time import perf_counter
 
@@ -29,7 +30,7 @@ from service.api.hot_http import (
     respond,
 )
 from service.api.request_ids import HARMLESS, REQUEST_ID_HEADER, request_id_of
-from service.errors import InvalidInputError, ServiceError
+from service.errors import InvalidInputError, OverloadedError, ServiceError
 from service.metrics import Metrics
 from service.sla import TEMPLATE_BUDGET_MS
 
@@ -169,11 +170,10 @@ def _failure(error: Exception, scope: HttpScope, headers: Mapping[bytes, bytes])
     """Return what the caller is told; only what nobody foresaw is logged, under a name."""
     if isinstance(error, HttpError):
         return error.response
+    if isinstance(error, OverloadedError):  # Made once: there are many when time is short.
+        return _refusal(str(error), error.retry_after_seconds)
     if isinstance(error, ServiceError):
-        status, body = problem_of(error)
-        extra = headers_of(status, error.retry_after_seconds)
-        encoded = tuple((name.lower().encode(), text.encode()) for name, text in extra.items())
-        return Response(status, body, PROBLEM, encoded)
+        return _told(error)
     request_id = request_id_of(scope["headers"])
     _log.error(
         "hot_route_failed", path=scope["path"], request_id=request_id.decode(), exc_info=error
@@ -181,3 +181,15 @@ def _failure(error: Exception, scope: HttpScope, headers: Mapping[bytes, bytes])
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     named = () if _request_id(headers) else ((REQUEST_ID_HEADER, request_id),)
     return Response(status, problem_of_status(status, FAILED), PROBLEM, named)
+
+
+def _told(error: ServiceError) -> Response:
+    status, body = problem_of(error)
+    extra = headers_of(status, error.retry_after_seconds)
+    encoded = tuple((name.lower().encode(), text.encode()) for name, text in extra.items())
+    return Response(status, body, PROBLEM, encoded)
+
+
+@cache
+def _refusal(message: str, seconds: float) -> Response:
+    return _told(OverloadedError(message, seconds))

@@ -274,6 +274,7 @@ class Metrics:
                 (counter.labels(*labels) if labels else counter).inc(count)
         self._seconds.flush()
         self._sizes.flush()
+        self.overload.flush()
 
     def render(self) -> tuple[bytes, str]:
         """Return the text of a scrape, summed over the processes, and its content type.

@@ -22,6 +22,9 @@ class OverloadMetrics:
         self._limits = self._gauge(registry, "in_flight_limit", "Places that may be taken now")
         for priority in PRIORITIES:
             self._shed.labels(priority)
+        # Kept here until `flush`: what refuses a thousand requests a second must cost nothing.
+        self._refused = dict.fromkeys(PRIORITIES, 0)
+        self._places: dict[str, tuple[int, int]] = {}
 
     @staticmethod
     def _gauge(registry: CollectorRegistry, name: str, text: str) -> Gauge:
@@ -36,9 +39,18 @@ class OverloadMetrics:
 
     def shed(self, priority: str) -> None:
         """Count a request that was not let in."""
-        self._shed.labels(priority).inc()
+        self._refused[priority] += 1
 
     def in_flight(self, priority: str, count: int, limit: int) -> None:
         """Show how much is under way, and how much may be."""
-        self._in_flight.labels(priority).set(count)
-        self._limits.labels(priority).set(limit)
+        self._places[priority] = (count, limit)
+
+    def flush(self) -> None:
+        """Hand what was counted to the library."""
+        for priority, count in self._refused.items():
+            if count:
+                self._shed.labels(priority).inc(count)
+                self._refused[priority] = 0
+        for priority, (count, limit) in self._places.items():
+            self._in_flight.labels(priority).set(count)
+            self._limits.labels(priority).set(limit)
