@@ -22,12 +22,16 @@ RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 1, 3  # Apart, so that they do not come b
 
 
 class Priority(IntEnum):
-    """Who is let in while not all can be: rewards before choices before reports and exports."""
+    """Who is let in while not all can be: rewards before choices before reports and exports.
+
+    Of choices, a template's single one goes before a whole send, which its system can repeat.
+    """
 
     REWARD = 0
     CHOOSE = 1
-    REPORT = 2
-    EXPORT = 3
+    SEND = 2
+    REPORT = 3
+    EXPORT = 4
 
 
 class Sheds(Protocol):
@@ -123,8 +127,10 @@ class Admission:
         self._limits = {
             Priority.REWARD: Limit(floor=128, ceiling=8_192, seconds_max=0.300),
             Priority.CHOOSE: Limit(floor=128, ceiling=2_048, seconds_max=0.200),
-            Priority.REPORT: Limit(floor=2, ceiling=16, seconds_max=0.100),
-            Priority.EXPORT: Limit(floor=1, ceiling=4, seconds_max=0.100),
+            # Few at once: hundreds of sends under way fit no cache, and take half as long again.
+            Priority.SEND: Limit(floor=64, ceiling=1_024, seconds_max=0.100),
+            Priority.REPORT: Limit(floor=2, ceiling=16, seconds_max=0.080),
+            Priority.EXPORT: Limit(floor=1, ceiling=4, seconds_max=0.080),
         }
         self._expected_at = 0.0
         self._usual_lag = 0.0

@@ -59,7 +59,11 @@ class HotRoutes:
                 "POST": HotRoute(self.choose, *chooses, BODY_BYTES_MAX),
                 "GET": HotRoute(self.choose_by_query, *chooses, 0),
             },
-            "/choose/batch": {"POST": HotRoute(self.choose_batch, *chooses, BATCH_BODY_BYTES_MAX)},
+            "/choose/batch": {
+                "POST": HotRoute(
+                    self.choose_batch, Scope.CHOOSE, Priority.SEND, BATCH_BODY_BYTES_MAX
+                )
+            },
             "/reward": {"POST": HotRoute(self.reward, *rewards_, BODY_BYTES_MAX)},
             "/reward/batch": {"POST": HotRoute(self.reward_batch, *rewards_, BATCH_BODY_BYTES_MAX)},
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-PRIORITIES = ("reward", "choose", "report", "export")
+PRIORITIES = ("reward", "choose", "send", "report", "export")
 
 
 class OverloadMetrics:

@@ -181,7 +181,7 @@ async def test_what_is_answered_gives_its_places_back(rig: HotRig, units: int) -
         await client.post("/choose/batch", json=send)
         await client.post("/choose/batch", json={**send, "experiment": "unknown"})
 
-    assert rig.admission.limit(Priority.CHOOSE).in_flight == 0
+    assert rig.admission.limit(Priority.SEND).in_flight == 0
 
 
 async def test_a_reward_in_a_hurry_is_queued_while_sql_is_slow(replays: SlowReplays) -> None:
