@@ -184,17 +184,17 @@ class Target:
 TARGETS = {
     target.name: target
     for target in (
-        Target(token, 300_000, 100),
-        Target(key, 150_000, 100),
-        Target(credentials, 100_000, 200),
-        Target(choice, 250_000),
-        Target(query, 150_000),
-        Target(send, 200_000),
-        Target(reward, 250_000),
-        Target(rewards, 150_000, 1_200),
-        Target(admin, 150_000),
-        Target(frames, 200_000),
-        Target(replay, 100_000, 40),
+        Target(token, 170_000, 100),
+        Target(key, 80_000, 100),
+        Target(credentials, 55_000, 200),
+        Target(choice, 140_000),
+        Target(query, 80_000),
+        Target(send, 110_000),
+        Target(reward, 140_000),
+        Target(rewards, 80_000, 1_200),
+        Target(admin, 80_000),
+        Target(frames, 110_000),
+        Target(replay, 55_000, 40),
     )
 }
 
