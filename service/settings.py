@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     api_processes: int = Field(default=1, ge=1)  # That share out a key's rate among them.
     audit_seconds: float = Field(default=600.0, gt=0)
     snapshot_seconds: float = Field(default=60.0, gt=0)
+    learning_page_seconds: float = Field(default=10.0, gt=0)
     # Between saying on /readyz that the process will end and its end; for load balancers.
     drain_seconds: float = Field(default=0.0, ge=0, le=300)
     # At least what restores the replay memory; None: units are kept for ever.
@@ -58,6 +59,11 @@ class Settings(BaseSettings):
     def outbox(self) -> Path:
         """The directory of outbox segments."""
         return self.data_dir / "outbox" if self.outbox_dir is None else self.outbox_dir
+
+    @property
+    def metrics(self) -> Path:
+        """The directory in which the processes of one machine share their metrics."""
+        return self.data_dir / "metrics" if self.metrics_dir is None else self.metrics_dir
 
     @property
     def is_embedded(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 import msgspec
 
@@ -14,6 +15,7 @@ from service.bootstrap.stores import allocation_stores, open_redis, open_sql, pr
 from service.bootstrap.system import SystemClock, jitter
 from service.domain.clock import Clock
 from service.metrics import Metrics
+from service.metrics.page import PageFile, Writer
 from service.privacy import Eraser, Quarantines, Retention
 from service.settings import Settings
 from service.store.outbox_reader import SegmentReader
@@ -22,6 +24,7 @@ from service.store.records import RecountDifference
 from service.worker.audit import Audit, differences
 from service.worker.drain import Drain
 from service.worker.lease import Lease
+from service.worker.page import LearningPage
 from service.worker.restore import Restore
 from service.worker.snapshots import Snapshots
 from service.worker.worker import Intervals, Worker
@@ -49,6 +52,9 @@ def build_worker(
         await redis.close()
         await sql.database.dispose()
 
+    # Whoever has figures of each experiment adds its writer here.
+    writers: Sequence[Writer] = ()
+    lease = Lease(sql.leases, LEASE_NAME, _token())
     reader, quarantine = SegmentReader(settings.outbox, clock), QuarantineFiles(settings.outbox)
     days = settings.retention_days
     return Worker(
@@ -61,9 +67,12 @@ def build_worker(
         eraser=Eraser(sql.erasures, reader, quarantine, clock, metrics),
         retention=Retention(sql.retention, clock, metrics, days),
         quarantines=Quarantines(sql.erasures, quarantine, clock, days),
-        lease=Lease(sql.leases, LEASE_NAME, _token()),
+        page=LearningPage(PageFile(settings.metrics), writers, lambda: lease.is_held, clock),
+        lease=lease,
         intervals=Intervals(
-            audit_seconds=settings.audit_seconds, snapshot_seconds=settings.snapshot_seconds
+            audit_seconds=settings.audit_seconds,
+            snapshot_seconds=settings.snapshot_seconds,
+            page_seconds=settings.learning_page_seconds,
         ),
         clock=clock,
         metrics=metrics,

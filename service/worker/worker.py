@@ -19,6 +19,7 @@ from service.worker.audit import Audit
 from service.worker.drain import Drain
 from service.worker.lease import RENEW_SECONDS, Lease
 from service.worker.loop import Loop, every
+from service.worker.page import LearningPage
 from service.worker.progress import BATCH_MAX
 from service.worker.restore import Restore
 from service.worker.snapshots import Snapshots
@@ -49,6 +50,7 @@ class Intervals:
     audit_seconds: float = 600.0
     audit_first_seconds: float = 15.0
     snapshot_seconds: float = 60.0
+    page_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ class Worker:
     eraser: Eraser
     retention: Retention
     quarantines: Quarantines
+    page: LearningPage
     lease: Lease
     intervals: Intervals
     clock: Clock
@@ -82,6 +85,7 @@ class Worker:
             task.cancel()
         with suppress(UnavailableError):  # First: nothing needs it now, and draining takes time.
             await self.lease.release()
+        self.page.remove()
         await self.drain_all()
         await self.close()
 
@@ -134,6 +138,7 @@ class Worker:
             self._leased("erase", self.eraser.turn, every(ERASE_SECONDS)),
             self._leased("retention", self.retention.turn, _retention_pause),
             self._leased("snapshot", self.snapshots.turn, every(snapshot)),
+            self._loop("page", self.page.turn, self._page_pause),
             replace(
                 self._leased("audit", self.audit.turn, every(audit)),
                 first_after_seconds=self.intervals.audit_first_seconds,
@@ -170,6 +175,9 @@ class Worker:
             return WAIT_FOR_LEASE_SECONDS if outcome is _NOT_HELD else pause(outcome)
 
         return self._loop(name, if_held, pause_if_held)
+
+    def _page_pause(self, was_written: object) -> float:
+        return self.intervals.page_seconds if was_written else WAIT_FOR_LEASE_SECONDS
 
     async def _measure(self) -> None:
         self.drain.measure()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from service.domain.clock import DAY_MS, MINUTE_MS
 from service.domain.decision import Decision, Source, replay_of
 from service.domain.reward import Reward
 from service.errors import LedgerUnavailableError
+from service.metrics.page import PageFile
 from service.privacy import Eraser, Quarantines, Retention
 from service.store.memory_access import MemoryActStore
 from service.store.memory_ledger import MemoryLedger
@@ -33,6 +35,7 @@ from service.store.records import (
 from service.worker.audit import Audit
 from service.worker.drain import Drain
 from service.worker.lease import Lease
+from service.worker.page import LearningPage
 from service.worker.restore import Restore
 from service.worker.snapshots import Snapshots
 from service.worker.worker import Intervals, Worker
@@ -61,7 +64,8 @@ class FailingOnce(MemoryLedger):
 class WholeWorker:
     """A worker over memory stores."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
+        self.page = PageFile(directory)
         self.rig = Rig()
         self.outbox = MemoryOutbox()
         self.leases = MemoryLeaseStore(self.rig.clock)
@@ -89,6 +93,7 @@ class WholeWorker:
         replays = self.replays
         erasures = MemoryErasureStore(rig.ledger, MemoryActStore())
         quarantine = MemoryQuarantine()
+        lease = Lease(self.leases, "allocator", "me")
         return Worker(
             drain=Drain(
                 self.outbox,
@@ -107,7 +112,8 @@ class WholeWorker:
             eraser=Eraser(erasures, self.outbox, quarantine, rig.clock, rig.metrics),
             retention=Retention(MemoryRetentionStore(rig.ledger), rig.clock, rig.metrics, None),
             quarantines=Quarantines(erasures, quarantine, rig.clock, None),
-            lease=Lease(self.leases, "allocator", "me"),
+            page=LearningPage(self.page, (), lambda: lease.is_held, rig.clock),
+            lease=lease,
             intervals=Intervals(audit_first_seconds=0.0),
             clock=rig.clock,
             metrics=rig.metrics,
@@ -145,8 +151,8 @@ class WholeWorker:
 
 
 @pytest.fixture
-def whole() -> WholeWorker:
-    return WholeWorker()
+def whole(tmp_path: Path) -> WholeWorker:
+    return WholeWorker(tmp_path)
 
 
 async def test_a_running_worker_drains_allocates_restores_and_audits(whole: WholeWorker) -> None:
@@ -158,6 +164,7 @@ async def test_a_running_worker_drains_allocates_restores_and_audits(whole: Whol
         await whole.until(lambda: whole.sample("allocations_written_total") != 0)
         await whole.until(lambda: whole.sample("audit_runs_total") != 0)
         await whole.until(lambda: whole.sample("restore_runs_total") != 0)
+        await whole.until(lambda: b"learning_page_timestamp_seconds" in whole.page.read())
 
     assert await whole.rig.head_version(experiment) >= 1
     assert await whole.rig.published.epoch() == "epoch"
@@ -174,6 +181,7 @@ async def test_a_stopped_worker_has_drained_and_given_its_lease_back(whole: Whol
     change = await whole.rig.ledger.evidence(experiment.number)
     assert sum(bucket.pulls for bucket in change.buckets) == 2_500
     assert whole.is_closed
+    assert whole.page.read() == b""
     assert await whole.leases.acquire("allocator", "another", 10)
 
 
