@@ -7,20 +7,19 @@ not asyncio, whose timers, uvloop's too, are no finer than a millisecond.
 
 from __future__ import annotations
 
-import select
-import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from time import perf_counter
+
+from loadtests.connections import NO_ANSWER, Address, Outcome, Pool, Request
 
 # Enough for ten thousand requests a second at 20 ms each; more wait for a free connection.
 CONNECTIONS = 256
 DRAIN_SECONDS_MAX = 5.0
-RECEIVE_BYTES = 1 << 18
-HEAD_END = b"\r\n\r\n"
-LENGTH = b"content-length: "
-STATUS = slice(9, 12)  # Of an answer's first line.
+LOOK_SECONDS = 0.1  # How often it is looked for requests that waited too long.
 OK = 200
 
 
@@ -29,35 +28,38 @@ class OpenLoopError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """A request and when it is to leave, in seconds from the start of the load."""
+
+    meant_at: float
+    message: bytes
+    route: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """When a request was meant to leave, how long its answer took from then on, and which it was.
 
-    Times are in seconds, the first from the start of the load.
+    Times are in seconds, the first from the start of the load. `late` is how much later than meant
+    the request left: what the sender itself, or its want of connections, adds to the latency. The
+    status is `NO_ANSWER` when none came in time.
     """
 
     meant_at: float
     latency: float
     status: int
-
-
-@dataclass(slots=True)
-class _Connection:
-    socket: socket.socket
-    meant_at: float = 0.0
-    received: bytes = b""  # Of the answer's head, and what came with it.
-    missing: int = 0  # Bytes of the answer that are still to come, once its head is there.
+    route: str = ""
+    late: float = 0.0
 
 
 @dataclass(slots=True)
 class _Run:
-    poller: select.epoll
-    port: int
-    connections_max: int
-    connections: dict[int, _Connection] = field(default_factory=dict)
-    idle: deque[_Connection] = field(default_factory=deque)
-    waiting: deque[tuple[float, bytes]] = field(default_factory=deque)
+    pool: Pool
+    timeout: float = inf
+    started: float = field(default_factory=perf_counter)
+    looked_at: float = 0.0
+    waiting: deque[Request] = field(default_factory=deque)
     answers: list[Answered] = field(default_factory=list)
-    started: float = 0.0
 
 
 def open_loop(
@@ -67,7 +69,7 @@ def open_loop(
     answers = answered_loop(port, rate, seconds, request)
     refused = next((answer for answer in answers if answer.status != OK), None)
     if refused is not None:
-        raise OpenLoopError(f"refused with {refused.status}")
+        raise OpenLoopError(f"refused with {refused.status or 'no answer'}")
     return [answer.latency for answer in answers]
 
 
@@ -79,12 +81,22 @@ def answered_loop(
     connections_max: int = CONNECTIONS,
 ) -> list[Answered]:
     """Do the same where refusals are expected; return all answers."""
-    with select.epoll() as poller:
-        run = _Run(poller, port, connections_max)
-        try:
-            _send_all(run, rate, int(rate * seconds), request)
-        finally:
-            _close(run)
+    plan = (Planned(number / rate, request(number)) for number in range(int(rate * seconds)))
+    with _run(("127.0.0.1", port), connections_max) as run:
+        _send_all(run, plan)
+    return run.answers
+
+
+def planned_loop(
+    address: Address,
+    plan: Iterable[Planned],
+    timeout_seconds: float,
+    connections_max: int = CONNECTIONS,
+) -> list[Answered]:
+    """Send a plan, which is in order of time; who waits longer than the timeout is a failure."""
+    with _run(address, connections_max) as run:
+        run.timeout = timeout_seconds
+        _send_all(run, plan)
     return run.answers
 
 
@@ -92,19 +104,19 @@ def closed_loop(
     port: int, callers: int, seconds: float, request: Callable[[int], bytes]
 ) -> list[Answered]:
     """Let some callers ask again as soon as they are answered; return all answers."""
-    with select.epoll() as poller:
-        run = _Run(poller, port, callers)
-        try:
-            _send_in_turn(run, seconds, request)
-        finally:
-            _close(run)
+    with _run(("127.0.0.1", port), callers) as run:
+        _send_in_turn(run, seconds, request)
     return run.answers
 
 
-def http_request(path: str, body: bytes) -> bytes:
-    """Return a whole POST request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+def http_request(path: str, body: bytes = b"", method: str = "POST", key: str = "") -> bytes:
+    """Return a whole request."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+    if key:
+        head += f"Authorization: Bearer {key}\r\n"
+    if body:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}\r\n".encode() + body
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -113,101 +125,73 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _connection(run: _Run) -> _Connection | None:
-    """Return an idle connection or a new one; None when all that may be are busy."""
-    if run.idle:
-        return run.idle.pop()  # The one used last: its caches are warm, as in a pool.
-    if len(run.connections) >= run.connections_max:
-        return None
-    client = socket.create_connection(("127.0.0.1", run.port))
-    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    client.setblocking(False)
-    run.poller.register(client, select.EPOLLIN)
-    made = run.connections[client.fileno()] = _Connection(client)
-    return made
+@contextmanager
+def _run(address: Address, connections_max: int) -> Iterator[_Run]:
+    pool = Pool(address, connections_max)
+    try:
+        yield _Run(pool)
+    finally:
+        pool.close()
 
 
-def _close(run: _Run) -> None:
-    for connection in run.connections.values():
-        connection.socket.close()
-
-
-def _send_all(run: _Run, rate: float, count: int, request: Callable[[int], bytes]) -> None:
-    started = run.started = perf_counter()
-    for number in range(count):
-        meant_at = started + number / rate
+def _send_all(run: _Run, plan: Iterable[Planned]) -> None:
+    count = 0
+    for planned in plan:
+        meant_at = run.started + planned.meant_at
         while (remaining := meant_at - perf_counter()) > 0:
-            _receive(run, remaining)
-        run.waiting.append((meant_at, request(number)))
+            _receive(run, min(remaining, LOOK_SECONDS))
+        run.waiting.append(Request(meant_at, planned.message, planned.route))
+        count += 1
         _send_waiting(run)
         _receive(run, 0)
-    deadline = perf_counter() + DRAIN_SECONDS_MAX
+    deadline = perf_counter() + max(DRAIN_SECONDS_MAX, run.timeout if run.timeout < inf else 0)
     while len(run.answers) < count:
-        if perf_counter() > deadline:
+        if perf_counter() > deadline + LOOK_SECONDS:
             raise OpenLoopError(f"{count - len(run.answers)} requests were not answered")
         _receive(run, 0.01)
 
 
 def _send_in_turn(run: _Run, seconds: float, request: Callable[[int], bytes]) -> None:
-    started = run.started = perf_counter()
     number = 0
-    while perf_counter() - started < seconds:
+    while perf_counter() - run.started < seconds:
         while not run.waiting:
-            run.waiting.append((perf_counter(), request(number)))
+            run.waiting.append(Request(perf_counter(), request(number)))
             number += 1
             _send_waiting(run)
         _receive(run, 0.01)
 
 
 def _send_waiting(run: _Run) -> None:
-    while run.waiting:
-        connection = _connection(run)
-        if connection is None:
-            return
-        connection.meant_at, message = run.waiting.popleft()
-        connection.socket.send(message)
+    while run.waiting and run.pool.send(run.waiting[0]):
+        run.waiting.popleft()
 
 
 def _receive(run: _Run, seconds: float) -> None:
-    """Read the answers that are there, waiting for the first one so long at most."""
-    # Unlike epoll's own, select's timeout is not rounded up to a millisecond.
-    if seconds and not select.select([run.poller], [], [], seconds)[0]:
-        return
-    for number, _ in run.poller.poll(0):
-        connection = run.connections[number]
-        received = connection.socket.recv(RECEIVE_BYTES)
-        if not received and connection in run.idle:  # Closed for being idle, as servers do.
-            run.idle.remove(connection)
-            del run.connections[number]
-            connection.socket.close()
-            continue
-        if _take(connection, received):
-            run.answers.append(_answered(run, connection))
-            connection.received = b""
-            run.idle.append(connection)
+    """Take the answers that are there, waiting for the first one so long at most."""
+    for outcome in run.pool.receive(seconds):
+        run.answers.append(_answered(run, outcome))
     _send_waiting(run)
+    now = perf_counter()
+    if now > run.looked_at + LOOK_SECONDS:
+        run.looked_at = now
+        _give_up(run, now - run.timeout)
 
 
-def _answered(run: _Run, connection: _Connection) -> Answered:
-    status = int(connection.received[STATUS])
-    meant_at = connection.meant_at
-    return Answered(meant_at - run.started, perf_counter() - meant_at, status)
+def _give_up(run: _Run, meant_before: float) -> None:
+    """Count those as unanswered who have waited for longer than the timeout."""
+    for outcome in run.pool.expire(meant_before):
+        run.answers.append(_answered(run, outcome))
+    while run.waiting and run.waiting[0].meant_at < meant_before:
+        run.answers.append(_answered(run, (run.waiting.popleft(), NO_ANSWER)))
 
 
-def _take(connection: _Connection, received: bytes) -> bool:
-    """Take a part of an answer, and say whether that is whole now.
-
-    A body is only counted: joining the parts of large ones takes a sender longer than sending.
-    """
-    if not received:
-        raise OpenLoopError("the server closed a connection")
-    if connection.missing:
-        connection.missing -= len(received)
-        return connection.missing == 0
-    connection.received += received
-    head, end, body = connection.received.partition(HEAD_END)
-    if not end:
-        return False
-    length = head.lower().partition(LENGTH)[2].partition(b"\r\n")[0]
-    connection.missing = int(length) - len(body)
-    return connection.missing == 0
+def _answered(run: _Run, outcome: Outcome) -> Answered:
+    request, status = outcome
+    now = perf_counter()
+    return Answered(
+        request.meant_at - run.started,
+        now - request.meant_at,
+        status,
+        request.route,
+        (request.left_at or now) - request.meant_at,
+    )

@@ -10,7 +10,15 @@ from contextlib import suppress
 
 import pytest
 
-from loadtests.open_loop import OpenLoopError, http_request, open_loop, percentile
+from loadtests.connections import NO_ANSWER
+from loadtests.open_loop import (
+    OpenLoopError,
+    Planned,
+    http_request,
+    open_loop,
+    percentile,
+    planned_loop,
+)
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -76,6 +84,72 @@ def test_an_answer_that_is_no_success_spoils_the_run() -> None:
         open_loop(server.port, RATE, 0.1, request)
 
     server.close()
+
+
+def test_who_is_not_answered_in_time_is_counted_with_the_time_it_waited(
+    server: StallingServer,
+) -> None:
+    plan = (Planned(number / RATE, request(number), "/choose") for number in range(100))
+
+    answers = planned_loop(("127.0.0.1", server.port), plan, STALL_SECONDS / 2)
+
+    unanswered = [answer for answer in answers if answer.status == NO_ANSWER]
+    assert len(answers) == 100
+    assert unanswered
+    assert min(answer.latency for answer in unanswered) >= STALL_SECONDS / 2
+    assert {answer.route for answer in answers} == {"/choose"}
+
+
+def test_a_server_that_is_gone_leaves_requests_unanswered_and_the_sender_alive() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+
+    answers = planned_loop(("127.0.0.1", port), [Planned(0.0, request(0))], 1.0)
+
+    assert [answer.status for answer in answers] == [NO_ANSWER]
+
+
+def test_a_request_larger_than_the_kernels_buffers_arrives_whole() -> None:
+    body = b"x" * (8 << 20)
+    message = http_request("/choose/batch", body)
+    arrived = bytearray()
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client:
+            while len(arrived) < len(message):
+                arrived.extend(client.recv(1 << 20))
+            client.sendall(ANSWER)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+        thread = threading.Thread(target=serve)
+        thread.start()
+        answers = planned_loop(("127.0.0.1", port), [Planned(0.0, message)], 10.0)
+        thread.join()
+
+    assert [answer.status for answer in answers] == [200]
+    assert bytes(arrived) == message
+
+
+def test_a_connection_closed_for_being_idle_costs_no_request() -> None:
+    def serve() -> None:
+        for _ in range(2):  # A connection each: the first is closed when it is asked again.
+            client, _ = listener.accept()
+            with client:
+                client.recv(4_096)
+                client.sendall(ANSWER)
+                client.recv(4_096)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+        thread = threading.Thread(target=serve)
+        thread.start()
+        plan = [Planned(0.0, request(0)), Planned(0.1, request(1))]
+        answers = planned_loop(("127.0.0.1", port), plan, 5.0)
+        thread.join()
+
+    assert [answer.status for answer in answers] == [200, 200]
 
 
 def test_a_percentile_is_a_value_that_was_measured() -> None:
