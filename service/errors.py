@@ -55,6 +55,10 @@ class ErasureNotFoundError(ServiceError):
     """No erasure has this id."""
 
 
+class WebhookNotFoundError(ServiceError):
+    """No webhook has this id."""
+
+
 class WindowClosedError(ServiceError):
     """The reward came after its attribution window; it is recorded as late."""
 

@@ -20,7 +20,9 @@ from service.api import (
     operations,
     privacy,
     reports,
+    sla,
     trail,
+    webhooks,
 )
 from service.api.admission import Admission
 from service.api.authentication import Authentication
@@ -45,6 +47,7 @@ _TAGS = [
     {"name": "reports", "description": "Numbers per variant, with their uncertainty."},
     {"name": "exports", "description": "Every decision with its propensity and rewards."},
     {"name": "privacy", "description": "Erasing a unit."},
+    {"name": "webhooks", "description": "Telling other systems what was found out."},
     {"name": "operations", "description": "Health and metrics."},
 ]
 
@@ -92,7 +95,8 @@ def _inner(services: Services, authentication: Authentication, admission: Admiss
     )
     app.state.services = services
     app.state.admission = admission
-    routers = [room.router for room in (experiments, reports, exports, privacy, operations, trail)]
+    rooms = (experiments, reports, exports, privacy, webhooks, operations, sla, trail)
+    routers = [room.router for room in rooms]
     for router in routers:
         app.include_router(router)
     routes = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]

@@ -8,10 +8,12 @@ PUBLIC = frozenset({"/", "/livez", "/readyz", "/openapi.json"})
 # What is no experiment's reading or changing; a prefix of the route's template.
 _OF_PREFIX = (
     ("/metrics", Scope.METRICS),
+    ("/sla", Scope.METRICS),
     ("/choose", Scope.CHOOSE),
     ("/reward", Scope.REWARD),
     ("/erasures", Scope.ADMIN),
     ("/trail", Scope.ADMIN),
+    ("/webhooks", Scope.ADMIN),  # Reading too: a url may hold a secret.
 )
 _READS = frozenset({"GET", "HEAD"})
 _TRAIL = "/trail"  # Who did what concerns administrators only.

@@ -36,6 +36,7 @@ STATUS_OF: Mapping[type[ServiceError], HTTPStatus] = {
     errors.NoEligibleVariantError: HTTPStatus.CONFLICT,
     errors.DecisionNotFoundError: HTTPStatus.NOT_FOUND,
     errors.ErasureNotFoundError: HTTPStatus.NOT_FOUND,
+    errors.WebhookNotFoundError: HTTPStatus.NOT_FOUND,
     errors.WindowClosedError: HTTPStatus.GONE,
     errors.UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
     errors.ForbiddenError: HTTPStatus.FORBIDDEN,

@@ -42,11 +42,23 @@ NEEDED = {
     "GET /experiments/{experiment_id}/decisions.csv": Scope.REPORT,
     "POST /erasures": Scope.ADMIN,
     "GET /erasures/{erasure_id}": Scope.ADMIN,
+    "GET /webhooks": Scope.ADMIN,
+    "PUT /webhooks/{webhook_id}": Scope.ADMIN,
+    "GET /webhooks/{webhook_id}": Scope.ADMIN,
+    "DELETE /webhooks/{webhook_id}": Scope.ADMIN,
+    "POST /webhooks/{webhook_id}/test": Scope.ADMIN,
     "GET /trail": Scope.ADMIN,
     "GET /metrics": Scope.METRICS,
 }
 # What a stranger must never read: everything of these is one tenant's own.
-SECRETS = ("owners-sale", "owners-variant", "owners-subject", "owners-unit", "owners-occasion")
+SECRETS = (
+    "owners-sale",
+    "owners-variant",
+    "owners-subject",
+    "owners-unit",
+    "owners-occasion",
+    "owners-hook",
+)
 DEFINITION = {
     "variants": [
         {"id": "owners-variant", "payload": {"subject": "owners-subject"}},
@@ -58,6 +70,8 @@ ABSENT = {  # What an unknown experiment, decision or erasure is answered.
     "PUT /experiments/{experiment_id}": 201,
     "POST /reward/batch": 200,
     "POST /erasures": 202,
+    "GET /webhooks": 200,
+    "PUT /webhooks/{webhook_id}": 200,
     "GET /trail": 200,
     "GET /metrics": 403,
 }
@@ -84,7 +98,7 @@ class Tenants:
     erasure_id: str = ""
 
     async def settle(self) -> None:
-        """Give the owner an experiment, a decision, a reward and an erasure."""
+        """Give the owner an experiment, a decision, a reward, an erasure and a webhook."""
         self.owner = let_in(self.house.keyring, tenant=1)
         self.stranger = let_in(self.house.keyring, tenant=2)
         async with self.house.client(self.owner) as client:
@@ -94,6 +108,8 @@ class Tenants:
             self.decision_id = answer.json()["decision_id"]
             await client.post("/reward", json={"decision_id": self.decision_id})
             erased = await client.post("/erasures", json={"unit": "owners-unit"})
+            hook = {"url": "https://example.com/owners-hook"}
+            await client.put("/webhooks/owners-sale", json=hook)
             self.erasure_id = str(erased.json()["id"])
 
     def request(
@@ -102,7 +118,10 @@ class Tenants:
         """Return a request of a route that would find the owner's data if it were let."""
         method, _, path = route.partition(" ")
         path = path.format(
-            experiment_id=experiment, variant_id="owners-variant", erasure_id=erasure
+            experiment_id=experiment,
+            variant_id="owners-variant",
+            erasure_id=erasure,
+            webhook_id=experiment,  # The owner's has the same id.
         )
         send = {"experiment": experiment, "occasion": "owners-occasion"}
         bodies: dict[str, Any] = {
@@ -112,6 +131,7 @@ class Tenants:
             "POST /reward/batch": {"rewards": [{"decision_id": decision_id}]},
             "PUT /experiments/{experiment_id}": {"variants": [{"id": "x"}, {"id": "y"}]},
             "POST /erasures": {"unit": "nobody"},
+            "PUT /webhooks/{webhook_id}": {"url": "https://example.com/"},
         }
         params = {**send, "unit": "owners-unit"} if route == "GET /choose" else None
         return {"method": method, "url": path, "json": bodies.get(route), "params": params}

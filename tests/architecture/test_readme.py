@@ -9,7 +9,16 @@ from inspect import signature
 import pytest
 from fastapi import FastAPI
 
-from service.api import experiments, exports, hot_openapi, operations, privacy, reports, trail
+from service.api import (
+    experiments,
+    exports,
+    hot_openapi,
+    operations,
+    privacy,
+    reports,
+    trail,
+    webhooks,
+)
 from service.api.guard import DEFINITION_BYTES_MAX
 from service.api.schemas import struct_components
 from service.bandits.registry import POLICY_NAMES, make_policy
@@ -38,7 +47,7 @@ def first_cells(text: str) -> list[str]:
 
 def routes() -> Iterator[str]:
     app = FastAPI()
-    for room in (experiments, reports, exports, operations, trail, privacy):
+    for room in (experiments, reports, exports, operations, trail, privacy, webhooks):
         app.include_router(room.router)
     for path, operations_of in hot_openapi.describe(app.openapi())["paths"].items():
         for method in operations_of:

@@ -1,0 +1,88 @@
+"""A post leaves for the public internet only, whatever a name leads to, and follows nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from service.store.webhook_ports import DeliveryError
+from service.store.webhook_posts import WebhookPosts
+from tests.http_receiver import http_receiver
+
+NAME = "hooks.example.com"
+
+
+async def test_a_host_that_is_allowed_is_told() -> None:
+    posts = WebhookPosts({"127.0.0.1"})
+
+    with http_receiver() as receiver:
+        status = await posts.post(f"{receiver.url}/a?b=c", {"webhook-id": "msg_1"}, b"{}")
+        await posts.close()
+
+    ((path, headers, body),) = receiver.posts
+    assert (status, path, body) == (204, "/a?b=c", b"{}")
+    assert headers["webhook-id"] == "msg_1"
+    assert headers["host"] == f"127.0.0.1:{receiver.port}"
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [["127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["::ffff:127.0.0.1"], ["fe80::1%eth0"]],
+)
+async def test_a_name_that_leads_inside_is_told_nothing(addresses: Sequence[str]) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        assert host == NAME
+        assert port
+        return addresses
+
+    posts = WebhookPosts({"127.0.0.1"}, resolve)
+
+    with http_receiver() as receiver:
+        with pytest.raises(DeliveryError, match="not public"):
+            await posts.post(f"http://{NAME}:{receiver.port}/", {}, b"{}")
+        await posts.close()
+
+    assert receiver.posts == []
+
+
+async def test_a_name_is_looked_up_once_and_connected_to_what_was_checked() -> None:
+    asked = []
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        asked.append((host, port))
+        return ["127.0.0.1"]
+
+    posts = WebhookPosts({NAME}, resolve)
+
+    with http_receiver() as receiver:
+        status = await posts.post(f"http://{NAME}:{receiver.port}/", {}, b"{}")
+        await posts.close()
+
+    ((_, headers, _),) = receiver.posts
+    assert (status, asked) == (204, [(NAME, receiver.port)])
+    assert headers["host"] == f"{NAME}:{receiver.port}"
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    posts = WebhookPosts({"127.0.0.1"})
+
+    with http_receiver() as receiver:
+        receiver.status, receiver.location = 307, f"{receiver.url}/elsewhere"
+        status = await posts.post(f"{receiver.url}/", {}, b"{}")
+        await posts.close()
+
+    assert status == 307
+    assert [path for path, *_ in receiver.posts] == ["/"]
+
+
+async def test_nobody_there_is_an_error_without_an_address() -> None:
+    posts = WebhookPosts({"127.0.0.1"})
+    with http_receiver() as receiver:
+        closed = receiver.url
+
+    with pytest.raises(DeliveryError) as failed:
+        await posts.post(closed, {}, b"{}")
+    await posts.close()
+
+    assert "127" not in str(failed.value)
