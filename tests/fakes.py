@@ -28,10 +28,11 @@ from service.metrics import Metrics
 from service.privacy import Erasures
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
-from service.rewards import Rewards
+from service.rewards import Rewards, Tallies
 from service.store.memory_access import MemoryActStore
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_privacy import MemoryErasureStore
+from service.store.memory_quality import MemoryTallyStore
 from service.store.memory_redis import MemoryAllocations, MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryAllocationStore, MemoryExperimentStore
 from service.store.records import Cursor, EvidenceChange, LedgerRow
@@ -141,6 +142,7 @@ class House:
     codec: TokenCodec = field(default_factory=lambda: TokenCodec({KEY_ID: b"k" * 32}, KEY_ID))
     started: list[str] = field(default_factory=list)
     acts: MemoryActStore = field(default_factory=MemoryActStore)
+    tallies: MemoryTallyStore = field(default_factory=MemoryTallyStore)
 
     def __post_init__(self) -> None:
         self.stores = stores = AllocationStores(
@@ -183,6 +185,7 @@ class House:
             codec=lambda: self.codec,
             clock=self.clock,
             metrics=self.metrics,
+            tallies=Tallies(self.tallies, self.clock),
         )
         return Services(
             experiments=Experiments(

@@ -22,8 +22,9 @@ from service.domain.serving import ServingTable
 from service.domain.token import TokenCodec
 from service.errors import ExperimentNotFoundError, LedgerUnavailableError
 from service.metrics import Metrics
-from service.rewards import Rewards
+from service.rewards import Rewards, Tallies
 from service.store.memory_ledger import MemoryLedger
+from service.store.memory_quality import MemoryTallyStore
 from service.store.memory_redis import MemoryOutbox, MemoryReplays
 from tests.keys import an_open_keyring
 
@@ -133,6 +134,7 @@ class HotRig:
             codec=lambda: self.codec,
             clock=self.clock,
             metrics=self.metrics,
+            tallies=Tallies(MemoryTallyStore(), self.clock),
         )
         routes = HotRoutes(self.decisions, Bulk(self.decisions), self.rewards)
         self.keyring = an_open_keyring(self.clock)

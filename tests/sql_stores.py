@@ -20,6 +20,11 @@ from service.store.access_ports import ActStore, ApiKeyStore, SigningKeyStore
 from service.store.memory_access import MemoryActStore, MemoryApiKeyStore
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_privacy import MemoryErasureStore, MemoryRetentionStore
+from service.store.memory_quality import (
+    MemoryQualityEvidence,
+    MemoryQualityStates,
+    MemoryTallyStore,
+)
 from service.store.memory_sql import (
     MemoryAllocationStore,
     MemoryExperimentStore,
@@ -35,6 +40,7 @@ from service.store.ports import (
     SnapshotStore,
 )
 from service.store.privacy_ports import ErasureStore, RetentionStore
+from service.store.quality_ports import QualityEvidence, QualityStates, TallyStore
 from service.store.sql_acts import SqlActStore
 from service.store.sql_allocations import SqlAllocationStore
 from service.store.sql_api_keys import SqlApiKeyStore
@@ -43,8 +49,10 @@ from service.store.sql_experiments import SqlExperimentStore
 from service.store.sql_leases import SqlLeaseStore
 from service.store.sql_ledger import SqlLedger
 from service.store.sql_privacy import SqlErasureStore, SqlRetentionStore
+from service.store.sql_quality import SqlQualityEvidence, SqlQualityStates
 from service.store.sql_signing_keys import SqlSigningKeyStore
 from service.store.sql_snapshots import SqlSnapshotStore
+from service.store.sql_tallies import SqlTallyStore
 
 START_MS = 500_000 * HOUR_MS
 BACKENDS = [
@@ -68,6 +76,9 @@ class Stores:
     api_keys: ApiKeyStore
     erasures: ErasureStore
     retention: RetentionStore
+    tallies: TallyStore
+    quality_states: QualityStates
+    quality_evidence: QualityEvidence
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ class SteadyClock:
 
 
 def memory_stores() -> Stores:
-    acts, ledger = MemoryActStore(), MemoryLedger()
+    acts, ledger, tallies = MemoryActStore(), MemoryLedger(), MemoryTallyStore()
     return Stores(
         ledger,
         MemoryExperimentStore(),
@@ -103,6 +114,9 @@ def memory_stores() -> Stores:
         MemoryApiKeyStore(acts),
         MemoryErasureStore(ledger, acts),
         MemoryRetentionStore(ledger),
+        tallies,
+        MemoryQualityStates(),
+        MemoryQualityEvidence(ledger, tallies),
     )
 
 
@@ -118,6 +132,9 @@ def sql_stores(database: SqlDatabase) -> Stores:
         SqlApiKeyStore(database),
         SqlErasureStore(database),
         SqlRetentionStore(database),
+        SqlTallyStore(database),
+        SqlQualityStates(database),
+        SqlQualityEvidence(database),
     )
 
 

@@ -31,7 +31,7 @@ from service.metrics import Metrics
 from service.privacy import Erasures
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
-from service.rewards import Rewards
+from service.rewards import Rewards, Tallies
 from service.settings import Settings
 from service.sla import CHANGE_POLL_MS, CHOOSE_REDIS_DEADLINE_MS
 from service.store.key_cache import KeyCacheFile
@@ -40,9 +40,10 @@ from service.worker.loop import Loop, every
 
 SALT_BYTES = 16
 FLUSH_SECONDS = 0.5
+TALLIES_SECONDS = 2.0
 KEYS_SECONDS = MINUTE_MS / SECOND_MS
 ACCESS_SECONDS = 1.0  # How long a revoked key may still open something.
-LAST_USE_SECONDS_MAX = 1.0  # When a key was used last is worth no more of a stop's time.
+LAST_WORDS_SECONDS_MAX = 1.0  # Statistics are worth no more of a stop's time.
 # At the start Redis and SQL are asked at once; without them the loops go on asking.
 START_SECONDS_MAX = 3.0
 
@@ -54,6 +55,7 @@ class ApiProcess:
     tables: ServingTables
     keys: AllKeys
     outbox: SegmentOutbox
+    tallies: Tallies
     sql: SqlStores
     redis: RedisStores
     clock: Clock
@@ -79,8 +81,9 @@ class ApiProcess:
         self.metrics.flush()
         self.outbox.close()
         with suppress(UnavailableError, TimeoutError):
-            async with asyncio.timeout(LAST_USE_SECONDS_MAX):
+            async with asyncio.timeout(LAST_WORDS_SECONDS_MAX):
                 await self.keys.keyring.flush_used()
+                await self.tallies.flush()
         await self.redis.close()
         await self.sql.database.dispose()
 
@@ -91,6 +94,7 @@ class ApiProcess:
             self._loop("keys", self.keys.reload_signing, every(KEYS_SECONDS)),
             self._loop("access", self.keys.reload_access, every(ACCESS_SECONDS)),
             self._loop("used-keys", self.keys.keyring.flush_used, every(KEYS_SECONDS)),
+            self._loop("tallies", self.tallies.flush, every(TALLIES_SECONDS)),
             self._loop("flush", self._flush, every(FLUSH_SECONDS)),
         ]
 
@@ -141,6 +145,7 @@ def build_api(
         tables=ServingTables(stores, clock, metrics),
         keys=_keys(settings, sql, clock, is_exposed=is_exposed),
         outbox=SegmentOutbox(settings.outbox, clock),
+        tallies=Tallies(sql.tallies, clock),
         sql=sql,
         redis=redis,
         clock=clock,
@@ -205,4 +210,5 @@ def _rewards(process: ApiProcess) -> Rewards:
         codec=process.keys.signing.codec,
         clock=process.clock,
         metrics=process.metrics,
+        tallies=process.tallies,
     )

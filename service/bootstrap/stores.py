@@ -20,8 +20,10 @@ from service.store.sql_experiments import SqlExperimentStore
 from service.store.sql_leases import SqlLeaseStore
 from service.store.sql_ledger import SqlLedger
 from service.store.sql_privacy import SqlErasureStore, SqlRetentionStore
+from service.store.sql_quality import SqlQualityEvidence, SqlQualityStates
 from service.store.sql_signing_keys import SqlSigningKeyStore
 from service.store.sql_snapshots import SqlSnapshotStore
+from service.store.sql_tallies import SqlTallyStore
 
 PATIENT_DEADLINE_MS = 1_000  # For calls that no choice waits for.
 
@@ -43,6 +45,9 @@ class SqlStores:
     acts: SqlActStore
     erasures: SqlErasureStore
     retention: SqlRetentionStore
+    tallies: SqlTallyStore
+    quality_states: SqlQualityStates
+    quality_evidence: SqlQualityEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,9 @@ def open_sql(settings: Settings) -> SqlStores:
         acts=SqlActStore(database),
         erasures=SqlErasureStore(database),
         retention=SqlRetentionStore(database),
+        tallies=SqlTallyStore(database),
+        quality_states=SqlQualityStates(database),
+        quality_evidence=SqlQualityEvidence(database),
     )
 
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from enum import IntEnum
 from typing import Protocol
 
 from msgspec import Struct
 
 from service.domain.experiment import Experiment
+from service.domain.quality import CheckState
 
-
-class CheckState(IntEnum):
-    """How bad it is; too little data to tell is no worse than good data."""
-
-    ok = 0
-    warning = 1
-    alarm = 2
+__all__ = ["Changed", "Check", "CheckState", "QualityChange", "Verdict"]
 
 
 class Verdict(Struct, frozen=True):

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from service.domain.clock import DAY_MS, SECOND_MS, Clock
 from service.domain.experiment import RewardSpec
+from service.domain.quality import NO_EXPERIMENT
 from service.domain.reward import MICROS, Reward, RewardStatus
 from service.domain.serving import ServingTable
 from service.domain.token import Claim, TokenCodec
@@ -23,6 +24,7 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.rewards.recorder import Recorder
+from service.rewards.tally import Tallies
 from service.store.ports import Ledger, Outbox
 
 OCCURRED_AHEAD_MS_MAX = DAY_MS  # A clock that is wrong by more than a day is an error.
@@ -63,6 +65,7 @@ class Rewards:
     codec: Callable[[], TokenCodec]
     clock: Clock
     metrics: Metrics
+    tallies: Tallies
     _recorder: Recorder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +83,7 @@ class Rewards:
         """
         reward, table = await self.prepare(tenant, wish, deadline)
         status = await self._recorder.enqueue(reward, deadline)
-        self.metrics.rewarded(table.label, status.name, 1)
+        self._count(table.label, reward, status)
         if _is_late(reward, status):
             raise WindowClosedError("the attribution window is closed; recorded as late")
         return status
@@ -116,16 +119,34 @@ class Rewards:
             status = await done
         except ServiceError as error:
             return error
-        self.metrics.rewarded(label, status.name, 1)
+        self._count(label, reward, status)
         return RewardStatus.late if _is_late(reward, status) else status
+
+    def _count(self, label: str, reward: Reward, status: RewardStatus) -> None:
+        self.metrics.rewarded(label, status.name, 1)
+        self.tallies.recorded(reward, status)
 
     async def prepare(
         self, tenant: int, wish: RewardWish, deadline: float | None = None
     ) -> tuple[Reward, ServingTable]:
         """Return the reward as it will be recorded, or raise why it cannot be."""
-        claim = self.codec().decode(wish.decision_id)
+        number = NO_EXPERIMENT
+        try:
+            claim = self._claim(tenant, wish.decision_id)
+            table = await self._table(tenant, claim, deadline)
+            number = claim.experiment
+            return self._reward(claim, wish, table.experiment.reward), table
+        except (DecisionNotFoundError, InvalidInputError) as error:
+            self.tallies.refused(error, number)
+            raise
+
+    def _claim(self, tenant: int, decision_id: str) -> Claim:
+        claim = self.codec().decode(decision_id)
         if claim is None or claim.tenant != tenant:
             raise DecisionNotFoundError("no decision of ours has this id")
+        return claim
+
+    async def _table(self, tenant: int, claim: Claim, deadline: float | None) -> ServingTable:
         table = self.tables.by_number(claim.experiment)
         if table is None:
             try:
@@ -134,7 +155,7 @@ class Rewards:
                 raise DecisionNotFoundError("no decision of ours has this id") from error
         if table.experiment.tenant != tenant:  # A number is never another's; this makes sure.
             raise DecisionNotFoundError("no decision of ours has this id")
-        return self._reward(claim, wish, table.experiment.reward), table
+        return table
 
     def _reward(self, claim: Claim, wish: RewardWish, spec: RewardSpec) -> Reward:
         now_ms = self.clock.now_ms()

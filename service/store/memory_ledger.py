@@ -208,6 +208,10 @@ class MemoryLedger:
         """Replace rewards, as erasures do."""
         self._rewards = [change(reward) for reward in self._rewards]
 
+    def recorded_rewards(self) -> list[Reward]:
+        """Return all rewards in the order in which they were recorded."""
+        return list(self._rewards)
+
     def committed_segments(self) -> set[str]:
         """Return the segments that have a position."""
         return set(self._positions)

@@ -17,8 +17,9 @@ from service.domain.token import TokenCodec
 from service.errors import LedgerUnavailableError, RedisUnavailableError
 from service.experiments import Experiments
 from service.metrics import Metrics
-from service.rewards import Rewards
+from service.rewards import Rewards, Tallies
 from service.store.memory_ledger import MemoryLedger
+from service.store.memory_quality import MemoryTallyStore
 from service.store.memory_redis import MemoryAllocations, MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryAllocationStore, MemoryExperimentStore
 from service.store.records import Chunk, Record, Segment
@@ -226,6 +227,7 @@ class Process:
             codec=lambda: servers.codec,
             clock=self.clock,
             metrics=metrics,
+            tallies=Tallies(MemoryTallyStore(), self.clock),
         )
         self.experiments = Experiments(
             store=stores.experiments,
