@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.domain.redis_address import sentinel_address
+from service.domain.redis_address import redis_address
 
 PROCESSES_VARIABLE = "PROMOBANDIT_API_PROCESSES"
 METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # The metrics library reads it by itself.
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            sentinel_address(url.get_secret_value())
+            redis_address(url.get_secret_value())
         return url
 
     @property

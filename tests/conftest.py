@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.clusters import Cluster
+from tests.clusters import redis_cluster as running_cluster
 from tests.servers import postgres_database, postgres_server, redis_server
 
 # What to install, by the program that a test asks for with @pytest.mark.requires_tool("wrk").
@@ -67,6 +69,23 @@ def valkey_url(server_directory: Path) -> Iterator[str]:
     """Run a Valkey 9 server for the session; a test that needs it empty flushes it."""
     with redis_server("valkey", server_directory) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(server_directory: Path) -> Iterator[Cluster]:
+    """Run a Redis 6.2 cluster of three primaries and a replica for the session.
+
+    Its tests are of the xdist group "cluster", so that one process starts it.
+    """
+    with running_cluster(server_directory / "c-redis", "redis", replicas=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster(server_directory: Path) -> Iterator[Cluster]:
+    """Run a Valkey 9 cluster, like the one of Redis."""
+    with running_cluster(server_directory / "c-valkey", "valkey", replicas=1) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

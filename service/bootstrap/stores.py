@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from service.allocations import AllocationStores
 from service.domain.clock import Clock
+from service.domain.redis_address import ClusterAddress, redis_address
 from service.logs import logger
 from service.metrics import Metrics
 from service.settings import Settings
 from service.store.redis_allocations import RedisAllocations
+from service.store.redis_cluster import RedisCluster
 from service.store.redis_connection import RedisClient
+from service.store.redis_marks import ClusterMarks
 from service.store.redis_replays import RedisReplays
 from service.store.sql_acts import SqlActStore
 from service.store.sql_allocations import SqlAllocationStore
@@ -56,7 +59,7 @@ class RedisStores:
 
     replays: RedisReplays
     published: RedisAllocations
-    clients: tuple[RedisClient, ...]
+    clients: tuple[RedisClient | RedisCluster, ...]
 
     async def close(self) -> None:
         """Close the connections."""
@@ -93,12 +96,22 @@ def open_redis(
     replays_deadline_ms: float = PATIENT_DEADLINE_MS,
 ) -> RedisStores:
     """Open the Redis stores; nothing connects yet."""
-    watch = metrics.circuits.watch
+    on_replays = metrics.circuits.watch("redis-replays")
+    on_allocations = metrics.circuits.watch("redis-allocations")
+    address = redis_address(settings.redis)
+    if isinstance(address, ClusterAddress):
+        cluster = RedisCluster(address, deadline_ms=replays_deadline_ms, on_circuit=on_replays)
+        patient = RedisCluster(address, deadline_ms=PATIENT_DEADLINE_MS, on_circuit=on_allocations)
+        return RedisStores(
+            replays=RedisReplays(cluster, clock, by_tag=True),
+            published=RedisAllocations(patient, ClusterMarks(patient)),
+            clients=(cluster, patient),
+        )
     for_replays = RedisClient(
-        settings.redis, deadline_ms=replays_deadline_ms, on_circuit=watch("redis-replays")
+        settings.redis, deadline_ms=replays_deadline_ms, on_circuit=on_replays
     )
     for_allocations = RedisClient(
-        settings.redis, deadline_ms=PATIENT_DEADLINE_MS, on_circuit=watch("redis-allocations")
+        settings.redis, deadline_ms=PATIENT_DEADLINE_MS, on_circuit=on_allocations
     )
     return RedisStores(
         replays=RedisReplays(for_replays, clock),

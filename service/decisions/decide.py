@@ -209,14 +209,24 @@ class Decisions:
         try:
             earlier = await self.replays.remember(keys, values, self.clock.now_ms(), deadline_ms)
         except RedisUnavailableError:
-            self.metrics.fell_back("redis" if deadline_ms is None else "deadline", len(asked))
-            return fall_back(decisions, asked)
+            return self._fall_back(decisions, asked, deadline_ms)
         codec = self.codec()
         replayed = set()
+        unreached = []
         for i, value in zip(asked, earlier, strict=True):
-            if value is not None:
+            if value:
                 replayed.add(i)
                 decisions[i] = first_answer(decisions[i], value, codec)
+            elif value is not None:
+                unreached.append(i)
         if replayed:
             self.metrics.replayed(len(replayed))
+        if unreached:
+            replayed |= self._fall_back(decisions, unreached, deadline_ms)
         return replayed
+
+    def _fall_back(
+        self, decisions: list[Decision], asked: Sequence[int], deadline_ms: float | None
+    ) -> set[int]:
+        self.metrics.fell_back("redis" if deadline_ms is None else "deadline", len(asked))
+        return fall_back(decisions, asked)

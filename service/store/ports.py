@@ -194,7 +194,8 @@ class ReplayMemory(Protocol):
         Returns
         -------
         list
-            One entry per key: None where the answer was new, else the bytes remembered.
+            One entry per key: None where the answer was new, else the bytes remembered;
+            `UNREACHED` where only a part of the memory is gone, and the key is of that part.
 
         Raises `RedisUnavailableError` when Redis is gone, late or refuses writes.
         """

@@ -99,6 +99,10 @@ class Snapshot(Struct, frozen=True):
     propensity: float
 
 
+# What the replay memory tells of a key while the part of it that has the key is out of reach.
+UNREACHED = b""
+
+
 class Changes(Struct, frozen=True):
     """Experiments published since a cursor; a new epoch means that Redis lost its memory."""
 

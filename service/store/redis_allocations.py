@@ -12,11 +12,11 @@ from service.domain.allocation import Publication
 from service.domain.experiment import Experiment
 from service.store.records import Changes
 from service.store.redis_connection import RedisCaller, script
+from service.store.redis_marks import EPOCH, Marks, ServerMarks
 
 CHANGES_MAX = 1_000  # Announcements a call.
 OLD_CONFIGURATION_SECONDS = 3_600
 _LIST, _SEQUENCE = b"pb:{changes}:list", b"pb:{changes}:seq"
-_EPOCH, _SERVER = b"pb:{changes}:epoch", b"pb:{changes}:server"
 
 _encode = msgspec.msgpack.Encoder().encode
 _publication = msgspec.msgpack.Decoder(Publication)
@@ -30,12 +30,13 @@ _log = structlog.get_logger(__name__)
 class RedisAllocations:
     """Keeps the highest version published of every experiment; see the port for the promises."""
 
-    def __init__(self, redis: RedisCaller) -> None:
+    def __init__(self, redis: RedisCaller, marks: Marks | None = None) -> None:
+        """Without `marks` Redis is one server."""
         self._redis = redis
+        self._marks = marks or ServerMarks(redis)
         self._publish = script("publish")
         self._announce = script("announce")
         self._changes = script("changes")
-        self._marked = script("epoch")
 
     async def publish(self, publication: Publication, experiment: Experiment) -> bool:
         """Publish a version unless a higher one, or newer evidence of it, stands there."""
@@ -81,7 +82,7 @@ class RedisAllocations:
         while True:
             told, newest, found = await self._redis.run(
                 self._changes,
-                [_LIST, _SEQUENCE, _EPOCH],
+                [_LIST, _SEQUENCE, EPOCH],
                 epoch.encode(),
                 b"%d" % cursor,
                 b"%d" % CHANGES_MAX,
@@ -94,14 +95,11 @@ class RedisAllocations:
 
     async def epoch(self) -> str:
         """Return the mark of this memory, '' without one or with that of another server."""
-        mark: bytes = await self._redis.run(self._marked, [_EPOCH, _SERVER])
-        return mark.decode()
+        return await self._marks.epoch()
 
     async def begin_epoch(self, epoch: str, after: str | None = None) -> bool:
         """Mark the memory, on the server of now; False when `after` is given and not its mark."""
-        given = [epoch.encode()] if after is None else [epoch.encode(), after.encode()]
-        begun: bytes = await self._redis.run(self._marked, [_EPOCH, _SERVER], *given)
-        return begun == given[0]
+        return await self._marks.begin(epoch, after)
 
 
 def _allocation(experiment: int) -> bytes:

@@ -30,6 +30,7 @@ class Circuit:
         self._open_until = 0.0  # In seconds of the event loop's clock.
         self._open_at_least_until = 0.0
         self._is_failing = False
+        self._is_closed = False
         self._probing: asyncio.Task[None] | None = None
 
     def check(self) -> None:
@@ -47,6 +48,8 @@ class Circuit:
 
     def failed(self, error: BaseException) -> None:
         """Open, and find out at once whether that was all."""
+        if self._is_closed:
+            return
         self._open(error)
         self._start_probe()
 
@@ -56,7 +59,9 @@ class Circuit:
             self._start_probe()
 
     async def close(self) -> None:
-        """End a probe under way."""
+        """End a probe under way, begin none any more, and refuse all callers."""
+        self._is_closed = True
+        self._open_until = math.inf
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.wait([self._probing])
@@ -74,6 +79,8 @@ class Circuit:
             self._note(is_failing)
 
     def _start_probe(self) -> None:
+        if self._is_closed:
+            return
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._run_probe())
 

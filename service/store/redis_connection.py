@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 
 from service.errors import RedisUnavailableError
 from service.store.redis_circuit import Circuit
-from service.store.redis_factory import connection_factory
+from service.store.redis_factory import ConnectionFactory, connection_factory
 
 CONNECTIONS_MAX = 8
 # A deadline is an OSError; uvloop raises RuntimeError for a write to what has just been closed.
@@ -62,7 +62,7 @@ class RedisCaller(Protocol):
         ...
 
     async def commands(self, commands: Iterable[Command]) -> list[Reply]:
-        """Run commands in one go and return their answers; each has one key."""
+        """Run commands in one go and return their answers; the first argument is the only key."""
         ...
 
 
@@ -76,17 +76,21 @@ class RedisClient:
 
     def __init__(
         self,
-        url: str,
+        address: str | ConnectionFactory,
         *,
         deadline_ms: float,
         connections_max: int = CONNECTIONS_MAX,
         on_circuit: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        """`on_circuit` is told whenever calls begin to be turned away, and when that ends."""
+        """Take a URL, or what makes connections to the server.
+
+        `on_circuit` is told whenever calls begin to be turned away, and when that ends.
+        """
         self._deadline_seconds = deadline_ms / 1_000
         # Only makes connections. Its own pool costs a batch as much as the rest of a call: the
         # bounded, blocking one is the semaphore and the list below.
-        self._factory = connection_factory(url)
+        self._factory = connection_factory(address) if isinstance(address, str) else address
+        self._connections_max = connections_max
         self._places = asyncio.Semaphore(connections_max)
         # Each with the number of failures before it was connected.
         self._idle: list[tuple[AbstractConnection, int]] = []
@@ -99,29 +103,29 @@ class RedisClient:
         keys: Sequence[bytes],
         *arguments: bytes,
         deadline_ms: float | None = None,
+        is_asking: bool = False,
     ) -> Reply:
         """Run a script with all its keys; one that the server lost is loaded first.
 
-        `deadline_ms` may shorten the client's own. Raises `RedisUnavailableError` when Redis is
-        gone, late or refuses.
+        `deadline_ms` may shorten the client's own. `is_asking` is for a node of a cluster that
+        is about to take the keys' slot over. Raises `RedisUnavailableError` when Redis is gone,
+        late or refuses; what it said is the cause.
         """
         self._circuit.check()
-        seconds = self._deadline_seconds
-        if deadline_ms is not None and deadline_ms < seconds * 1_000:
-            if deadline_ms <= 0.0:
-                raise RedisUnavailableError("the deadline has passed")
-            seconds = deadline_ms / 1_000
+        seconds = self._seconds(deadline_ms)
         call = _packed((b"EVALSHA", lua.sha, len(keys), *keys, *arguments))
-        return await self._guarded(self._run(lua, call), seconds)
+        return await self._guarded(self._run(lua, call, _ASKING if is_asking else b""), seconds)
 
-    async def commands(self, commands: Iterable[Command]) -> list[Reply]:
+    async def commands(
+        self, commands: Iterable[Command], deadline_ms: float | None = None
+    ) -> list[Reply]:
         """Run commands in one go; raises as `run` does, also if only one of them is refused."""
         self._circuit.check()
+        seconds = self._seconds(deadline_ms)
         packed = [_packed(command) for command in commands]
         if not packed:
             return []
-        exchange = self._exchange(b"".join(packed), len(packed))
-        return await self._guarded(exchange, self._deadline_seconds)
+        return await self._guarded(self._exchange(b"".join(packed), len(packed)), seconds)
 
     async def is_reachable(self) -> bool:
         """Return whether Redis answers; never raises."""
@@ -131,6 +135,13 @@ class RedisClient:
             return False
         return True
 
+    async def retire(self) -> None:
+        """Refuse new calls, let those under way end, and close."""
+        await self._circuit.close()
+        for _ in range(self._connections_max):
+            await self._places.acquire()
+        await self.close()
+
     async def close(self) -> None:
         """Close all connections."""
         try:
@@ -139,6 +150,13 @@ class RedisClient:
             # One that still has something to say to a server that is gone takes its time.
             closing = (connection.disconnect() for connection, _ in self._idle)
             await asyncio.gather(*closing, self._factory.close(), return_exceptions=True)
+
+    def _seconds(self, deadline_ms: float | None) -> float:
+        if deadline_ms is None or deadline_ms >= self._deadline_seconds * 1_000:
+            return self._deadline_seconds
+        if deadline_ms <= 0.0:
+            raise RedisUnavailableError("the deadline has passed")
+        return deadline_ms / 1_000
 
     async def _guarded(self, call: Awaitable[T], seconds: float) -> T:
         try:
@@ -163,13 +181,14 @@ class RedisClient:
         self._failures += 1
         self._circuit.failed(error)
 
-    async def _run(self, lua: Script, call: bytes) -> Reply:
+    async def _run(self, lua: Script, call: bytes, asking: bytes) -> Reply:
+        count = 2 if asking else 1
         try:
-            return (await self._exchange(call, 1))[0]
+            return (await self._exchange(asking + call, count))[-1]
         except NoScriptError:
             # EVAL would do, but newer servers forget the scripts that came that way.
             load = _packed((b"SCRIPT", b"LOAD", lua.text))
-            return (await self._exchange(load + call, 2))[1]
+            return (await self._exchange(load + asking + call, count + 1))[-1]
 
     async def _exchange(self, packed: bytes, answers: int) -> list[Reply]:
         async with self._places:
@@ -240,6 +259,9 @@ def _is_no_primary(error: ResponseError) -> bool:
 def _packed(command: Command) -> bytes:
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # Stubs: one item.
     return packed
+
+
+_ASKING = _packed((b"ASKING",))  # Holds for the one command after it.
 
 
 async def _read(connection: AbstractConnection, count: int) -> list[Reply]:

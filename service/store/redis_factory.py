@@ -1,4 +1,4 @@
-"""Make connections to the server that a URL names, or to the one that Sentinels call primary."""
+"""Make connections to a server, to the one that Sentinels call primary, or to a cluster's node."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from service.domain.redis_address import SentinelAddress, sentinel_address
+from service.domain.redis_address import ClusterAddress, SentinelAddress, redis_address
 
 CONNECT_SECONDS = 2.0  # Also of closing; whoever waits for a connection has a deadline anyway.
 SENTINEL_SECONDS = 0.3  # One that is late is passed over; the next probe asks it last.
@@ -28,7 +28,30 @@ class ConnectionFactory(NamedTuple):
 
 def connection_factory(url: str) -> ConnectionFactory:
     """Return what makes connections; with Sentinels, each looks its address up as it connects."""
-    options: dict[str, Any] = {
+    address = redis_address(url)
+    if isinstance(address, SentinelAddress):
+        return _of_primary(address)
+    if address is not None:
+        raise ValueError("a cluster has nodes, each with connections of its own")
+    pool = ConnectionPool.from_url(url, **_options())
+    return ConnectionFactory(pool.make_connection, pool.aclose)
+
+
+def node_factory(address: ClusterAddress, host: str, port: int) -> ConnectionFactory:
+    """Return what makes connections to one node of a cluster."""
+    pool = ConnectionPool(
+        SSLConnection if address.is_tls else Connection,
+        host=host,
+        port=port,
+        username=address.username,
+        password=address.password,
+        **_options(),
+    )
+    return ConnectionFactory(pool.make_connection, pool.aclose)
+
+
+def _options() -> dict[str, Any]:
+    return {
         # One timer a call, the client's own; redis-py would start two, and a task, for each.
         "socket_timeout": None,
         "socket_connect_timeout": CONNECT_SECONDS,
@@ -37,14 +60,9 @@ def connection_factory(url: str) -> ConnectionFactory:
         "protocol": 2,  # Scripts gain nothing from RESP3, and a new connection says less.
         "driver_info": None,
     }
-    address = sentinel_address(url)
-    if address is not None:
-        return _of_primary(address, options)
-    pool = ConnectionPool.from_url(url, **options)
-    return ConnectionFactory(pool.make_connection, pool.aclose)
 
 
-def _of_primary(address: SentinelAddress, options: dict[str, Any]) -> ConnectionFactory:
+def _of_primary(address: SentinelAddress) -> ConnectionFactory:
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         address.sentinels,
         sentinel_kwargs={
@@ -65,7 +83,7 @@ def _of_primary(address: SentinelAddress, options: dict[str, Any]) -> Connection
         db=address.db,
         username=address.username,
         password=address.password,
-        **options,
+        **_options(),
     )
     return ConnectionFactory(pool.make_connection, sentinel.aclose)
 

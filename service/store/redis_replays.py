@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import chain
 from struct import unpack
 from typing import NamedTuple
 
 from service.domain.clock import DAY_MS, HOUR_MS, SECOND_MS, Clock
 from service.domain.decision import REPLAY_BYTES, Decision, replay_of
+from service.errors import RedisUnavailableError
+from service.store.records import UNREACHED
 from service.store.redis_connection import RedisCaller, Script, script
 
 BATCH_MAX = 500
@@ -19,6 +20,7 @@ CLOCKS_APART_MS = HOUR_MS  # So far may the clocks of two processes disagree.
 _LIFE_MS = 2 * GENERATION_MS + CLOCKS_APART_MS
 _BUCKETS = 1 << 14
 _BUCKETS_A_TAG = 1 << 10  # 16 hash tags, the upper 4 bits of the key.
+TAGS = tuple(b"%x" % tag for tag in range(_BUCKETS // _BUCKETS_A_TAG))
 _TAG_SHIFT = 4  # From the key's first byte to its tag.
 _UNUSED_BITS = 2  # From the key's first 16 bits to its bucket.
 _GENERATIONS_HELD = 4  # This one, those around it, and the one before them while restoring.
@@ -45,7 +47,8 @@ class RedisReplays:
     """Remembers 20 bytes of each decision for a day and what was left of the day before.
 
     Buckets of some dozens of fields stay in Redis's compact encoding: 38 bytes a decision.
-    With `by_tag`, which a cluster needs, a batch becomes one script call for each hash tag.
+    With `by_tag`, which a cluster needs, a batch becomes one script call for each hash tag, and
+    what cannot be reached of it does not spoil the rest.
     """
 
     def __init__(self, redis: RedisCaller, clock: Clock, *, by_tag: bool = False) -> None:
@@ -69,7 +72,9 @@ class RedisReplays:
         if (now_ms + CLOCKS_APART_MS) // GENERATION_MS > generation:
             others += (generation + 1,)  # For a process that is ahead the next one has begun.
         call = _Call(self._remember, generation, others, now_ms, deadline_ms)
-        return await self._call(call, keys, values)
+        if not self._by_tag:
+            return await self._run(call, keys, values) if keys else []
+        return await self._each_tag(call, keys, values)
 
     async def restore(self, decisions: Sequence[Decision]) -> None:
         """Write what the ledger says of these decisions, over whatever is remembered."""
@@ -87,23 +92,37 @@ class RedisReplays:
                 keys, values = [d.key for d in batch], [replay_of(d) for d in batch]
                 others = (generation - 1, generation + 1)
                 call = _Call(self._restore, generation, others, now_ms, None)
-                await self._call(call, keys, values)
+                await self._write(call, keys, values)
 
-    async def _call(
-        self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]
-    ) -> list[bytes | None]:
-        """Run a script over entries: one call, or one for each hash tag."""
-        if not keys:
-            return []
-        if not self._by_tag:
-            return await self._run(call, keys, values)
-        groups = _by_tag(keys)
-        answers = await asyncio.gather(
+    async def _write(self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        groups = _by_tag(keys) if self._by_tag else [range(len(keys))]
+        await asyncio.gather(
             *(self._run(call, [keys[i] for i in at], [values[i] for i in at]) for at in groups)
         )
-        # The script that restores tells nothing; then this is a list of None.
-        earlier = dict(zip(chain(*groups), chain(*answers), strict=False))
-        return [earlier.get(i) for i in range(len(keys))]
+
+    async def _each_tag(
+        self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]
+    ) -> list[bytes | None]:
+        """Ask for the entries of each hash tag; raise only when none of them can be reached."""
+        groups = _by_tag(keys)
+        if len(groups) <= 1:
+            return await self._run(call, keys, values) if keys else []
+        found = await asyncio.gather(
+            *(self._run(call, [keys[i] for i in at], [values[i] for i in at]) for at in groups),
+            return_exceptions=True,
+        )
+        earlier: list[bytes | None] = [UNREACHED] * len(keys)
+        unreached: list[BaseException] = []
+        for at, told in zip(groups, found, strict=True):
+            if isinstance(told, BaseException):
+                unreached.append(told)
+                continue
+            for i, answer in zip(at, told, strict=True):
+                earlier[i] = answer
+        for error in unreached:
+            if len(unreached) == len(groups) or not isinstance(error, RedisUnavailableError):
+                raise error
+        return earlier
 
     async def _run(
         self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]
@@ -135,9 +154,9 @@ class RedisReplays:
         return names
 
 
-def _by_tag(keys: Sequence[bytes]) -> list[list[int]]:
+def _by_tag(keys: Sequence[bytes]) -> list[Sequence[int]]:
     """Return the places of keys whose buckets share a hash tag, tag by tag."""
     groups: dict[int, list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key[0] >> _TAG_SHIFT, []).append(i)
-    return list(groups.values())
+    return [*groups.values()]

@@ -1,8 +1,10 @@
-"""What every store of published allocations promises: in memory, on Redis 6.2 and on Valkey 9."""
+"""What every store of published allocations promises: in memory, on Redis, Valkey, a cluster."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import pytest
@@ -11,11 +13,17 @@ from msgspec.structs import replace
 
 from service.domain.allocation import EffectiveEvidence, Publication, allocation_of
 from service.domain.experiment import Experiment, Variant
+from service.domain.redis_address import ClusterAddress, redis_address
 from service.store.memory_redis import MemoryAllocations
 from service.store.ports import PublishedAllocations
 from service.store.redis_allocations import CHANGES_MAX, RedisAllocations
+from service.store.redis_cluster import RedisCluster
 from service.store.redis_connection import RedisClient
+from service.store.redis_marks import ClusterMarks
+from tests.clusters import Cluster
 from tests.store_records import NOW_MS
+
+ON_CLUSTER = [pytest.mark.integration, pytest.mark.xdist_group("cluster")]
 
 
 class Rig(NamedTuple):
@@ -31,6 +39,7 @@ class Rig(NamedTuple):
         "memory",
         pytest.param("redis", marks=pytest.mark.integration),
         pytest.param("valkey", marks=pytest.mark.integration),
+        pytest.param("redis_cluster", marks=ON_CLUSTER),
     ]
 )
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
@@ -44,6 +53,10 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
             memory.fail_over()
 
         yield Rig(memory, forget, fail_over)
+        return
+    if request.param == "redis_cluster":
+        async with rig_on_cluster(request.getfixturevalue("redis_cluster")) as rig:
+            yield rig
         return
     url: str = request.getfixturevalue(f"{request.param}_url")
 
@@ -59,6 +72,22 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     await flush()
     client = RedisClient(url, deadline_ms=5_000)
     yield Rig(RedisAllocations(client), flush, promote)
+    await client.close()
+
+
+@asynccontextmanager
+async def rig_on_cluster(cluster: Cluster) -> AsyncIterator[Rig]:
+    async def flush() -> None:
+        await asyncio.to_thread(cluster.flush)
+
+    async def promote() -> None:
+        await asyncio.to_thread(cluster.fail_over)
+
+    await flush()
+    address = redis_address(cluster.url)
+    assert isinstance(address, ClusterAddress)
+    client = RedisCluster(address, deadline_ms=5_000)
+    yield Rig(RedisAllocations(client, ClusterMarks(client)), flush, promote)
     await client.close()
 
 

@@ -1,4 +1,4 @@
-"""What every replay memory promises: in memory, on Redis 6.2 and on Valkey 9."""
+"""What every replay memory promises: in memory, on Redis 6.2, Valkey 9 and a cluster."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ import redis.asyncio
 
 from service.domain.clock import DAY_MS, HOUR_MS
 from service.domain.decision import replay_of
+from service.domain.redis_address import ClusterAddress, redis_address
 from service.errors import RedisUnavailableError
 from service.store.memory_redis import MemoryReplays
 from service.store.ports import ReplayMemory
+from service.store.redis_cluster import RedisCluster
 from service.store.redis_connection import RedisClient
 from service.store.redis_replays import RedisReplays
+from tests.clusters import Cluster
 from tests.store_records import NOW_MS, HandClock, a_decision
 
 DEADLINE_MS = 5_000  # Generous: these tests are about answers, not about time.
+
+
+ON_CLUSTER = [pytest.mark.integration, pytest.mark.xdist_group("cluster")]
 
 
 class Pair(NamedTuple):
@@ -36,12 +42,21 @@ class Pair(NamedTuple):
             pytest.param(name, marks=pytest.mark.integration)
             for name in ("redis", "valkey", "redis by tag", "valkey by tag")
         ),
+        pytest.param("redis_cluster", marks=ON_CLUSTER),
     ]
 )
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     if request.param == "memory":
         memory = MemoryReplays()
         yield Pair(memory, memory)
+        return
+    if request.param == "redis_cluster":
+        cluster: Cluster = request.getfixturevalue("redis_cluster")
+        cluster.flush()
+        nodes = [on_cluster(cluster) for _ in range(2)]
+        yield Pair(*(RedisReplays(each, HandClock(), by_tag=True) for each in nodes))
+        for node in nodes:
+            await node.close()
         return
     kind, _, by_tag = request.param.partition(" ")
     url: str = request.getfixturevalue(f"{kind}_url")
@@ -51,6 +66,12 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     yield Pair(*(RedisReplays(each, HandClock(), by_tag=bool(by_tag)) for each in clients))
     for each in clients:
         await each.close()
+
+
+def on_cluster(cluster: Cluster) -> RedisCluster:
+    address = redis_address(cluster.url)
+    assert isinstance(address, ClusterAddress)
+    return RedisCluster(address, deadline_ms=DEADLINE_MS)
 
 
 def keys_of(count: int) -> list[bytes]:

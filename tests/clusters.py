@@ -1,0 +1,227 @@
+"""A Redis Cluster of real processes on loopback ports, and what happens to one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import redis
+
+from tests.servers import free_port, redis_server
+
+SLOTS = 1 << 14
+NODE_TIMEOUT_MS = 1_000  # A real cluster has 15,000; nobody waits that long here.
+AGREED_SECONDS_MAX = 30.0
+BUS = 10_000  # From a node's port to the one on which the nodes talk.
+KEYS_A_STEP = 10  # What redis-cli moves at once.
+
+
+@dataclass(slots=True)
+class Member:
+    """One server of a cluster."""
+
+    kind: Literal["redis", "valkey"]
+    directory: Path
+    port: int
+    id: str = ""
+    _running: ExitStack = field(default_factory=ExitStack)
+
+    def client(self) -> redis.Redis:
+        """Return a client of this server alone; close it."""
+        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5.0)
+
+    def start(self) -> None:
+        """Start it, empty; it knows nobody if it is new, else whom it knew."""
+        self.directory.mkdir(exist_ok=True)
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--cluster-enabled", "yes"]
+        options += ["--cluster-node-timeout", str(NODE_TIMEOUT_MS)]
+        options += ["--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"]
+        self._running.enter_context(redis_server(self.kind, self.directory, *options))
+        self.id = str(self.command("CLUSTER", "MYID"))
+
+    def command(self, *words: object) -> object:
+        """Run one command here."""
+        with self.client() as client:
+            return client.execute_command(*words)
+
+    def kill(self) -> None:
+        """Kill it: no goodbye."""
+        with self.client() as client:
+            pid = int(client.info("server")["process_id"])
+        os.kill(pid, signal.SIGKILL)
+        self._running.close()
+
+    def close(self) -> None:
+        """End it."""
+        self._running.close()
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Primaries, each with so many slots, and perhaps a replica of each."""
+
+    primaries: list[Member]
+    replicas: list[Member] = field(default_factory=list)
+
+    @property
+    def members(self) -> list[Member]:
+        """All servers."""
+        return self.primaries + self.replicas
+
+    @property
+    def url(self) -> str:
+        """The address that the service knows; its first node is none."""
+        known = ",".join(f"127.0.0.1:{each.port}" for each in self.primaries[:2])
+        return f"redis+cluster://127.0.0.1:{free_port()},{known}"
+
+    def client(self) -> redis.RedisCluster:
+        """Return a client of the whole cluster; close it."""
+        for member in self.members:
+            with suppress(redis.RedisError):
+                return redis.RedisCluster(host="127.0.0.1", port=member.port)
+        raise RuntimeError("no member of the cluster answers")
+
+    def owner(self, slot: int) -> Member:
+        """Return the member that serves a slot, as the first one that answers says."""
+        for member in self.members:
+            with suppress(redis.RedisError):
+                port = _port_of(slot, member)
+                return next(each for each in self.members if each.port == port)
+        raise RuntimeError(f"nobody serves slot {slot}")
+
+    def flush(self) -> None:
+        """Empty every primary."""
+        for each in self.primaries:
+            each.command("FLUSHALL")
+
+    def move(self, slot: int, to: Member, between: Callable[[], None] = lambda: None) -> None:
+        """Move a slot with all its keys, as `redis-cli --cluster reshard` does.
+
+        `between` is called after every step, while some keys are here and some there.
+        """
+        source = self.owner(slot)
+        to.command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", to.id)
+        between()
+        with source.client() as client:
+            while keys := client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, KEYS_A_STEP):
+                client.migrate("127.0.0.1", to.port, keys, 0, 5_000)
+                between()
+        for member in (to, source, *(m for m in self.primaries if m not in (to, source))):
+            with suppress(redis.RedisError):  # A killed one learns it when it is back.
+                member.command("CLUSTER", "SETSLOT", slot, "NODE", to.id)
+
+    def fail_over(self) -> None:
+        """Let the last replica take its primary's place while both live."""
+        replica = self.replicas.pop()
+        told = cast(list[Any], replica.command("ROLE"))
+        place = next(i for i, each in enumerate(self.primaries) if each.port == told[2])
+        replica.command("CLUSTER", "FAILOVER")
+        deadline = time.perf_counter() + AGREED_SECONDS_MAX
+        while cast(list[Any], replica.command("ROLE"))[0] != "master":
+            if time.perf_counter() > deadline:
+                raise RuntimeError("no failover")
+            time.sleep(0.02)
+        self.replicas.append(self.primaries[place])
+        self.primaries[place] = replica
+
+    def wait_until_agreed(self) -> None:
+        """Wait until every member sees all slots served."""
+        deadline = time.perf_counter() + AGREED_SECONDS_MAX
+        for member in self.members:
+            while not _is_ok(member, len(self.members)):
+                if time.perf_counter() > deadline:
+                    raise RuntimeError(str(member.command("CLUSTER", "INFO")))
+                time.sleep(0.02)
+
+    def wait_for_another_than(self, lost: Member, slot: int) -> Member:
+        """Wait until another member than a lost one serves a slot."""
+        deadline = time.perf_counter() + AGREED_SECONDS_MAX
+        while (owner := self.owner(slot)) is lost:
+            if time.perf_counter() > deadline:
+                raise RuntimeError("no failover")
+            time.sleep(0.02)
+        return owner
+
+
+@contextmanager
+def redis_cluster(
+    directory: Path, kind: Literal["redis", "valkey"] = "redis", *, replicas: int = 0
+) -> Iterator[Cluster]:
+    """Run three primaries, the first ones with a replica each, until all members agree."""
+    directory.mkdir()
+    with ExitStack() as stack:
+        members = [
+            Member(kind, directory / f"n{i}", port) for i, port in enumerate(_ports(3 + replicas))
+        ]
+        cluster = Cluster(members[:3], members[3:])
+        for member in cluster.members:
+            stack.callback(member.close)
+            member.start()
+        _introduce(cluster)
+        cluster.wait_until_agreed()
+        for primary, replica in zip(cluster.primaries, cluster.replicas, strict=False):
+            follow(replica, primary)
+        yield cluster
+
+
+def _introduce(cluster: Cluster) -> None:
+    share = SLOTS // len(cluster.primaries) + 1
+    for number, member in enumerate(cluster.members):
+        member.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        slots = range(number * share, min((number + 1) * share, SLOTS))
+        if member in cluster.primaries:
+            member.command("CLUSTER", "ADDSLOTS", *slots)
+        member.command("CLUSTER", "MEET", "127.0.0.1", cluster.primaries[0].port)
+
+
+def follow(replica: Member, primary: Member) -> None:
+    """Make a member the replica of another, and wait until it has its memory."""
+    deadline = time.perf_counter() + AGREED_SECONDS_MAX
+    replica.command("CLUSTER", "REPLICATE", primary.id)
+    with replica.client() as client:
+        while client.info("replication").get("master_link_status") != "up":
+            if time.perf_counter() > deadline:
+                raise RuntimeError("the replica does not follow")
+            time.sleep(0.02)
+
+
+def _port_of(slot: int, member: Member) -> int:
+    """Return the port of the one that serves a slot, as a member sees it; 0 for nobody."""
+    served: Any = member.command("CLUSTER", "SLOTS")
+    ports = (port for first, last, (_, port, *_), *_ in served if first <= slot <= last)
+    return next(ports, 0)
+
+
+def _is_ok(member: Member, count: int) -> bool:
+    with suppress(redis.RedisError):
+        info = str(member.command("CLUSTER", "INFO"))
+        wanted = ("cluster_state:ok", f"cluster_known_nodes:{count}", f"slots_ok:{SLOTS}")
+        return all(each in info for each in wanted)
+    return False
+
+
+def _ports(count: int) -> Sequence[int]:
+    """Return free ports whose bus port is free as well."""
+    found: dict[int, None] = {}
+    while len(found) < count:
+        port = free_port()
+        if port + BUS < 1 << 16 and _is_free(port + BUS):
+            found[port] = None
+    return list(found)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
