@@ -35,8 +35,8 @@ RECOVERY_SECONDS_MAX = 60.0  # From the end of a fault to equal evidence and mem
 class Objective(NamedTuple):
     """What is promised of a route: the share of good answers, and for some the 99th percentile.
 
-    Bad is an answer of 5xx, a shed 503 included, and one that took longer than the threshold,
-    from the request's head to the end of the answer, the way through the network included. Good is
+    Bad is an answer of 5xx, a shed 503 included, and one that took longer than the threshold from
+    the whole request to the answer: the time in which a caller sends a body is not ours. Good is
     the rest: 4xx, 429 among them, is the caller's doing, however long it took. A request that was
     refused before its route was known counts in no objective, nor does one whose client hung up
     while it was still sending.
@@ -50,9 +50,14 @@ class Objective(NamedTuple):
     p99_ms: float | None = None  # 99 of 100 answers within this, whatever their status.
 
     @property
+    def bad_share(self) -> float:
+        """The error budget: the share of answers that may be bad."""
+        return round(1 - self.good_share, 9)
+
+    @property
     def requests_min(self) -> int:
         """The fewest requests whose error budget holds a bad one: fewer prove nothing."""
-        return round(1 / (1 - self.good_share))
+        return round(1 / self.bad_share)
 
     def covers(self, method: str, template: str) -> bool:
         """Whether a request to a route counts in this objective."""

@@ -6,6 +6,8 @@ from service.store import (
     sql_tables_access,  # noqa: F401  Its tables join the metadata.
     sql_tables_privacy,  # noqa: F401
     sql_tables_quality,  # noqa: F401
+    sql_tables_service_levels,  # noqa: F401
+    sql_tables_webhooks,  # noqa: F401
 )
 from service.store.sql_tables import metadata
 
