@@ -29,14 +29,15 @@ ENV PATH=/opt/promobandit/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 
-# By number, so that Kubernetes can check runAsNonRoot without reading the image's passwd.
-RUN install -d -o 10001 -g 10001 -m 0700 /data
+# By number, so that Kubernetes can check runAsNonRoot without reading the image's passwd. Volumes on
+# these directories begin as theirs do: /metrics is for one in memory, else metrics are in /data.
+RUN install -d -o 10001 -g 10001 -m 0700 /data /metrics
 USER 10001:10001
 VOLUME ["/data"]
 EXPOSE 8000
 
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/livez', timeout=2)"]
+# No HEALTHCHECK: it would be that of all commands, and worker, migrate and keys listen nowhere. Who
+# runs the image knows which one it is: docker-compose.yml and deploy/k8s ask /readyz of the API alone.
 
 # Others than this container reach 0.0.0.0, so `serve` refuses to start there before there is a key:
 #   docker run --rm -v promobandit:/data IMAGE keys create --scope admin --data-dir /data

@@ -20,6 +20,7 @@ PACKAGE_OF_TOOL = {
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
     "curl": "curl",
+    "kubectl": "kubernetes-client",
     "promtool": "prometheus",
     "wrk": "wrk",
 }

@@ -1,0 +1,1 @@
+"""What the tests of the manifests need: a small kustomize, and what a cluster would refuse."""
