@@ -25,6 +25,7 @@ from service.store.memory_quality import (
     MemoryQualityStates,
     MemoryTallyStore,
 )
+from service.store.memory_split import MemorySplitStore
 from service.store.memory_sql import (
     MemoryAllocationStore,
     MemoryExperimentStore,
@@ -32,6 +33,7 @@ from service.store.memory_sql import (
     MemorySigningKeyStore,
     MemorySnapshotStore,
 )
+from service.store.memory_webhooks import MemoryWebhookStore
 from service.store.ports import (
     AllocationStore,
     ExperimentStore,
@@ -41,6 +43,7 @@ from service.store.ports import (
 )
 from service.store.privacy_ports import ErasureStore, RetentionStore
 from service.store.quality_ports import QualityEvidence, QualityStates, TallyStore
+from service.store.split_ports import SplitStore
 from service.store.sql_acts import SqlActStore
 from service.store.sql_allocations import SqlAllocationStore
 from service.store.sql_api_keys import SqlApiKeyStore
@@ -52,7 +55,10 @@ from service.store.sql_privacy import SqlErasureStore, SqlRetentionStore
 from service.store.sql_quality import SqlQualityEvidence, SqlQualityStates
 from service.store.sql_signing_keys import SqlSigningKeyStore
 from service.store.sql_snapshots import SqlSnapshotStore
+from service.store.sql_split import SqlSplitStore
 from service.store.sql_tallies import SqlTallyStore
+from service.store.sql_webhooks import SqlWebhookStore
+from service.store.webhook_ports import WebhookStore
 
 START_MS = 500_000 * HOUR_MS
 BACKENDS = [
@@ -79,6 +85,8 @@ class Stores:
     tallies: TallyStore
     quality_states: QualityStates
     quality_evidence: QualityEvidence
+    webhooks: WebhookStore
+    splits: SplitStore
 
 
 @dataclass(frozen=True)
@@ -103,10 +111,11 @@ class SteadyClock:
 
 def memory_stores() -> Stores:
     acts, ledger, tallies = MemoryActStore(), MemoryLedger(), MemoryTallyStore()
+    allocations = MemoryAllocationStore()
     return Stores(
         ledger,
         MemoryExperimentStore(),
-        MemoryAllocationStore(),
+        allocations,
         MemorySnapshotStore(),
         MemoryLeaseStore(SteadyClock()),
         MemorySigningKeyStore(SteadyClock(), acts),
@@ -117,6 +126,8 @@ def memory_stores() -> Stores:
         tallies,
         MemoryQualityStates(),
         MemoryQualityEvidence(ledger, tallies),
+        MemoryWebhookStore(acts),
+        MemorySplitStore(ledger, allocations),
     )
 
 
@@ -135,6 +146,8 @@ def sql_stores(database: SqlDatabase) -> Stores:
         SqlTallyStore(database),
         SqlQualityStates(database),
         SqlQualityEvidence(database),
+        SqlWebhookStore(database),
+        SqlSplitStore(database),
     )
 
 

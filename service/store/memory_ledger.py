@@ -8,6 +8,7 @@ from service.domain.clock import Clock
 from service.domain.decision import UNCONFIRMED_SOURCES, Decision
 from service.domain.evidence import Bucket, BucketKey, Standing, added, changes_of
 from service.domain.reward import Reward, RewardStatus
+from service.domain.split import SplitChange, SplitKey, split_pulls
 from service.store.records import (
     Cursor,
     EvidenceChange,
@@ -18,7 +19,7 @@ from service.store.records import (
 )
 from service.store.sql_append import answer_of, refuse_what_went_back, unseen_rewards
 from service.store.sql_checks import refuse_poison
-from service.store.sql_evidence import differences
+from service.store.sql_evidence import differences, split_differences
 from service.store.sql_export import Kept, attributed, cursor_of
 
 
@@ -34,6 +35,7 @@ class MemoryLedger:
         self._rewards: list[Reward] = []
         self._buckets: dict[BucketKey, Bucket] = {}
         self._changed_at: dict[BucketKey, int] = {}
+        self._split: dict[SplitKey, tuple[int, int]] = {}  # Pulls, and the revision they are of.
         self._revisions: dict[int, int] = {}
         self._positions: dict[str, int] = {}
 
@@ -55,6 +57,9 @@ class MemoryLedger:
         self._besides += besides
         self._rewards += new_rewards
         self._count(changes_of(new, new_rewards, standings))
+        for key, pulls in split_pulls(new).items():
+            counted, _ = self._split.get(key, (0, 0))
+            self._split[key] = (counted + pulls, self._revisions[key.experiment])
         if position is not None:
             before = self._positions.get(position.segment)
             if before is None or position.offset > before:
@@ -115,6 +120,15 @@ class MemoryLedger:
         copies = tuple(added(self._buckets[key], Bucket(key=key)) for key in keys)
         return EvidenceChange(self._revisions.get(experiment, 0), copies)
 
+    def split_changes(self, experiment: int, above_revision: int) -> SplitChange:
+        """Return the counts by allocation changed above a revision and the newest revision."""
+        pulls = {
+            key: pulls
+            for key, (pulls, revision) in sorted(self._split.items())
+            if key.experiment == experiment and revision > above_revision
+        }
+        return SplitChange(self._revisions.get(experiment, 0), pulls)
+
     async def evidence_revisions(self) -> dict[int, int]:
         """Return the newest evidence revision of every experiment that has evidence."""
         return dict(self._revisions)
@@ -122,9 +136,12 @@ class MemoryLedger:
     async def recount(self, experiment: int) -> list[RecountDifference]:
         """Recount the evidence from the rows; an empty list means equal."""
         kept = {key: b for key, b in self._buckets.items() if key.experiment == experiment}
-        decisions = (d for d in self._firsts.values() if d.experiment == experiment)
+        decisions = [d for d in self._firsts.values() if d.experiment == experiment]
         rewards = (reward for reward in self._rewards if reward.experiment == experiment)
-        return differences(kept, changes_of(decisions, rewards, {}))
+        standing = self.split_changes(experiment, -1).pulls
+        return differences(kept, changes_of(decisions, rewards, {})) + split_differences(
+            standing, split_pulls(decisions)
+        )
 
     async def rows(
         self, experiment: int, after: Cursor | None, count: int

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from service.domain.decision import Decision
 from service.domain.evidence import Bucket, BucketKey, Standing, added, bucket_key, changes_of
 from service.domain.reward import Reward, RewardStatus
+from service.domain.split import SplitKey, split_pulls
 from service.errors import LedgerWentBackError, PositionMovedError
 from service.store.records import LedgerOutcome, OutboxPosition
 from service.store.sql_rows import Row
@@ -55,10 +56,11 @@ class Wanted(NamedTuple):
 
 
 class Additions(NamedTuple):
-    """What an append writes when it knows what is new; buckets come whole."""
+    """What an append writes when it knows what is new; buckets come whole, pulls are added."""
 
     rewards: Sequence[Reward]
     buckets: Sequence[Bucket]
+    pulls: Mapping[SplitKey, int]
     revisions: Mapping[int, int]
     position: OutboxPosition | None
 
@@ -84,7 +86,7 @@ class AppendStatements(Protocol):
         ...
 
     def save(self, connection: Connection, additions: Additions) -> None:
-        """Insert new rewards in their order, write buckets and revisions, move the position.
+        """Insert new rewards in their order, write what was counted, move the position.
 
         A position never moves back.
         """
@@ -116,7 +118,8 @@ def append(
     ]
     moved = {key.experiment: opening.revisions.get(key.experiment, 0) + 1 for key in changes}
     if new_rewards or buckets or position is not None:
-        statements.save(connection, Additions(new_rewards, buckets, moved, position))
+        pulls = split_pulls(new_decisions)
+        statements.save(connection, Additions(new_rewards, buckets, pulls, moved, position))
     return LedgerOutcome(len(new_decisions), conflicts, tuple(statuses), differing, late)
 
 

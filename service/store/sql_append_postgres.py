@@ -14,11 +14,14 @@ from service.store.sql_rows import (
     BUCKET_COLUMNS,
     DECISION_COLUMNS,
     EVIDENCE_COLUMNS,
+    PULLS_ADDED,
+    PULLS_COLUMNS,
     REWARD_COLUMNS,
     buckets_by_key,
     decision_values,
     evidence_values,
     json_text,
+    pulls_values,
     qualified,
     reward_values,
 )
@@ -101,13 +104,16 @@ _SAVE_BUCKETS = (
         f"{name} = excluded.{name}" for name in map(str.strip, EVIDENCE_COLUMNS.split(",")[4:])
     )
 )
+_ADD_PULLS = _batch("version_pulls", PULLS_COLUMNS, _TYPES) + PULLS_ADDED
 _SAVE_REVISIONS = (
     "UPDATE evidence_revisions AS e SET revision = w.revision"
     " FROM unnest(%s::bigint[], %s::bigint[]) AS w (experiment, revision)"
     " WHERE e.experiment = w.experiment"
 )
 # One statement, because each costs both sides more than its rows do; empty parts add nothing.
-_SAVE = f"WITH r AS ({_INSERT_REWARDS}), e AS ({_SAVE_REVISIONS}) {_SAVE_BUCKETS}"
+_SAVE = (
+    f"WITH r AS ({_INSERT_REWARDS}), e AS ({_SAVE_REVISIONS}), p AS ({_ADD_PULLS}) {_SAVE_BUCKETS}"
+)
 _POSITION = "SELECT position FROM outbox_positions WHERE segment = %s"
 _SAVE_POSITION = (
     "INSERT INTO outbox_positions (segment, position, at_ms)"
@@ -118,6 +124,7 @@ _SAVE_POSITION = (
 _DECISION_NAMES = [name.strip() for name in DECISION_COLUMNS.split(",")]
 _REWARD_NAMES = [name.strip() for name in REWARD_COLUMNS.split(",")]
 _EVIDENCE_NAMES = [name.strip() for name in EVIDENCE_COLUMNS.split(",")]
+_PULLS_NAMES = [name.strip() for name in PULLS_COLUMNS.split(",")]
 
 
 def add_revisions(connection: Connection, experiments: Sequence[int]) -> None:
@@ -168,13 +175,15 @@ class PostgresAppend:
         return len(connection.exec_driver_sql(_INSERT_BESIDE, parameters).fetchall())
 
     def save(self, connection: Connection, additions: Additions) -> None:
-        """Insert new rewards in their order, write buckets and revisions, move the position."""
+        """Insert new rewards in their order, write what was counted, move the position."""
         revisions = additions.revisions
         rewards = _keyed(_REWARD_NAMES, map(reward_values, additions.rewards))
         rows = [evidence_values(b, revisions[b.key.experiment]) for b in additions.buckets]
         buckets = json_text([dict(zip(_EVIDENCE_NAMES, row, strict=True)) for row in rows])
+        added = pulls_values(additions.pulls, revisions)
+        pulls = json_text([dict(zip(_PULLS_NAMES, row, strict=True)) for row in added])
         numbers = (list(revisions), list(revisions.values()))
-        statements: list[Statement] = [(_SAVE, (*rewards, *numbers, buckets))]
+        statements: list[Statement] = [(_SAVE, (*rewards, *numbers, pulls, buckets))]
         if additions.position is not None:
             position = (additions.position.segment, additions.position.offset)
             statements.append((_SAVE_POSITION, position))

@@ -14,12 +14,15 @@ from service.store.sql_rows import (
     BUCKET_COLUMNS,
     DECISION_COLUMNS,
     EVIDENCE_COLUMNS,
+    PULLS_ADDED,
+    PULLS_COLUMNS,
     REWARD_COLUMNS,
     Row,
     buckets_by_key,
     decision_values,
     evidence_values,
     json_text,
+    pulls_values,
     qualified,
     reward_values,
 )
@@ -51,6 +54,7 @@ _BUCKETS_OF = (
     " AND e.hour = json_extract(wanted.value, '$[3]')"
 )
 _SAVE_BUCKETS = _insert("evidence", EVIDENCE_COLUMNS).replace("INSERT", "INSERT OR REPLACE", 1)
+_ADD_PULLS = _insert("version_pulls", PULLS_COLUMNS) + PULLS_ADDED
 _REVISIONS = (
     "SELECT experiment, revision FROM evidence_revisions"
     " WHERE experiment IN (SELECT value FROM json_each(?))"
@@ -110,7 +114,7 @@ class SqliteAppend:
         return connection.exec_driver_sql(_INSERT_BESIDE, values).rowcount
 
     def save(self, connection: Connection, additions: Additions) -> None:
-        """Insert new rewards in their order, write buckets and revisions, move the position."""
+        """Insert new rewards in their order, write what was counted, move the position."""
         revisions = additions.revisions
         if additions.rewards:
             rewards = [reward_values(reward) for reward in additions.rewards]
@@ -119,6 +123,8 @@ class SqliteAppend:
             rows = [evidence_values(b, revisions[b.key.experiment]) for b in additions.buckets]
             connection.exec_driver_sql(_SAVE_BUCKETS, rows)
             connection.exec_driver_sql(_SAVE_REVISIONS, list(revisions.items()))
+        if additions.pulls:
+            connection.exec_driver_sql(_ADD_PULLS, pulls_values(additions.pulls, revisions))
         if additions.position is not None:
             position = (additions.position.segment, additions.position.offset)
             connection.exec_driver_sql(_SAVE_POSITION, position)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import BigInteger, Connection, delete, func, literal_column, select, update
 
 from service.domain.clock import HOUR_MS
 from service.domain.evidence import Bucket, BucketKey, added, changes_of
 from service.domain.reward import Reward, RewardStatus
+from service.domain.split import EVERY_VARIANT, SplitKey
 from service.store.records import EvidenceChange, RecountDifference
 from service.store.sql_rows import bucket_of, reward_of
 from service.store.sql_statements import NOW_MS, insert_or_ignore
@@ -19,6 +20,7 @@ from service.store.sql_tables import (
     outbox_positions,
     rewards,
 )
+from service.store.sql_tables_split import version_pulls
 
 _BUCKET = [column for column in evidence.columns if column.name != "revision"]
 _REWARD = [column for column in rewards.columns if column.name != "serial"]
@@ -27,18 +29,23 @@ _ROWS_AT_ONCE = 1_000
 
 def changes(connection: Connection, experiment: int, above_revision: int) -> EvidenceChange:
     """Return the buckets changed above a revision and the newest revision."""
-    newest = select(evidence_revisions.c.revision).where(
-        evidence_revisions.c.experiment == experiment
-    )
-    revision = connection.execute(newest).scalar() or 0
-    if revision <= above_revision:
-        return EvidenceChange(revision, ())
+    newest = revision(connection, experiment)
+    if newest <= above_revision:
+        return EvidenceChange(newest, ())
     query = (
         select(*_BUCKET)
         .where(evidence.c.experiment == experiment, evidence.c.revision > above_revision)
         .order_by(evidence.c.segment, evidence.c.variant, evidence.c.hour)
     )
-    return EvidenceChange(revision, tuple(map(bucket_of, connection.execute(query))))
+    return EvidenceChange(newest, tuple(map(bucket_of, connection.execute(query))))
+
+
+def revision(connection: Connection, experiment: int) -> int:
+    """Return the newest evidence revision of an experiment; 0 when it has none."""
+    query = select(evidence_revisions.c.revision).where(
+        evidence_revisions.c.experiment == experiment
+    )
+    return connection.execute(query).scalar() or 0
 
 
 def revisions(connection: Connection) -> dict[int, int]:
@@ -80,9 +87,9 @@ def renew_revisions(connection: Connection, jump: int, experiments: Sequence[int
     rows = [{"experiment": number, "revision": 0} for number in sorted(experiments)]
     if rows:
         connection.execute(insert_or_ignore(connection, evidence_revisions).values(rows))
-    revision = evidence_revisions.c.revision
-    connection.execute(select(revision).order_by(evidence_revisions.c.experiment).with_for_update())
-    connection.execute(update(evidence_revisions).values(revision=revision + jump))
+    column = evidence_revisions.c.revision
+    connection.execute(select(column).order_by(evidence_revisions.c.experiment).with_for_update())
+    connection.execute(update(evidence_revisions).values(revision=column + jump))
 
 
 def forget_segment(connection: Connection, segment: str) -> None:
@@ -97,21 +104,33 @@ def recount(connection: Connection, experiment: int) -> list[RecountDifference]:
     # Values and conversions depend on the order in which a decision's rewards were committed;
     # the function that made the evidence is the one that knows how.
     recounted = changes_of((), _rewards(connection, experiment), {})
-    for bucket in _pulls(connection, experiment):
+    pulls: dict[SplitKey, int] = {}
+    for key, holdout, count in _pulls(connection, experiment):
+        if not holdout:
+            pulls[key] = count
+        bucket = Bucket(key=BucketKey(experiment, "", key.variant, key.hour), pulls=count)
         known = recounted.get(bucket.key)
         recounted[bucket.key] = bucket if known is None else added(known, bucket)
-    return differences(kept, recounted)
+    standing = _standing_pulls(connection, experiment)
+    return differences(kept, recounted) + split_differences(standing, pulls)
 
 
-def _pulls(connection: Connection, experiment: int) -> Iterator[Bucket]:
-    hour = decisions.c.decided_at_ms // HOUR_MS
+def _pulls(connection: Connection, experiment: int) -> Iterator[tuple[SplitKey, bool, int]]:
+    """Count the decisions once for both: evidence, and how each allocation's traffic was split."""
+    table = decisions.c
+    eligible = func.coalesce(table.eligible, EVERY_VARIANT)
+    by = (table.decided_at_ms // HOUR_MS, table.version, eligible, table.variant, table.holdout)
     query = (
-        select(decisions.c.variant, hour, func.count())
-        .where(decisions.c.experiment == experiment, decisions.c.counted)
-        .group_by(decisions.c.variant, hour)
+        select(*by, func.count()).where(table.experiment == experiment, table.counted).group_by(*by)
     )
-    for variant, at, count in connection.execute(query):
-        yield Bucket(key=BucketKey(experiment, "", variant, at), pulls=count)
+    for *key, holdout, count in connection.execute(query):
+        yield SplitKey(experiment, *key), holdout, count
+
+
+def _standing_pulls(connection: Connection, experiment: int) -> dict[SplitKey, int]:
+    key = [version_pulls.c[name] for name in SplitKey._fields]
+    query = select(*key, version_pulls.c.pulls).where(version_pulls.c.experiment == experiment)
+    return {SplitKey(*key): pulls for *key, pulls in connection.execute(query)}
 
 
 def _rewards(connection: Connection, experiment: int) -> Iterator[Reward]:
@@ -138,6 +157,23 @@ def differences(
             if one.get(name, 0) != other.get(name, 0)
         ]
     return found
+
+
+def split_differences(
+    kept: Mapping[SplitKey, int], recounted: Mapping[SplitKey, int]
+) -> list[RecountDifference]:
+    """Return every count by allocation that is not the same on both sides, in order of key."""
+    return [
+        RecountDifference(
+            key.variant,
+            key.hour,
+            f"pulls.{key.version}{key.eligible}",
+            kept.get(key, 0),
+            recounted.get(key, 0),
+        )
+        for key in sorted({*kept, *recounted})
+        if kept.get(key, 0) != recounted.get(key, 0)
+    ]
 
 
 def _measures(bucket: Bucket) -> dict[str, int]:

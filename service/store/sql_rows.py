@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from service.domain.decision import Decision
 from service.domain.evidence import Bucket, BucketKey
 from service.domain.reward import Reward
+from service.domain.split import SplitKey
 
 Row = Sequence[Any]
 
@@ -24,6 +25,11 @@ REWARD_COLUMNS = (
 EVIDENCE_COLUMNS = (
     "experiment, segment, variant, hour, pulls, conversions, value_micros, value_micros_squared,"
     " events, delays, revision"
+)
+PULLS_COLUMNS = "experiment, hour, version, eligible, variant, pulls, revision"
+PULLS_ADDED = (
+    " ON CONFLICT (experiment, hour, version, eligible, variant) DO UPDATE"
+    " SET pulls = version_pulls.pulls + excluded.pulls, revision = excluded.revision"
 )
 BUCKET_COLUMNS = EVIDENCE_COLUMNS.removesuffix(", revision")
 
@@ -134,6 +140,11 @@ def bucket_of(row: Row) -> Bucket:
         events=_events_decoder.decode(row[8]),
         delays=_delays_decoder.decode(row[9]),
     )
+
+
+def pulls_values(pulls: Mapping[SplitKey, int], revisions: Mapping[int, int]) -> list[Row]:
+    """Return what is added to pulls as rows of `PULLS_COLUMNS`."""
+    return [(*key, count, revisions[key.experiment]) for key, count in pulls.items()]
 
 
 def buckets_by_key(rows: Iterable[Row]) -> dict[BucketKey, Bucket]:

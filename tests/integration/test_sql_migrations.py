@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +13,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, event, inspect, text
 
+from service.domain.split import split_pulls
 from service.store import sql_export, sql_migrations
 from service.store.records import Cursor
 from service.store.sql_database import SqlDatabase
+from service.store.sql_ledger import SqlLedger
+from service.store.sql_split import SqlSplitStore
 from service.store.sql_tables import metadata
-from tests.sql_stores import opened, url_of
+from tests.sql_stores import decision, opened, url_of
 
 pytestmark = pytest.mark.integration
 
@@ -93,6 +97,19 @@ async def test_a_downgrade_leaves_nothing_behind(url: str) -> None:
 
         await database.migrate()
         assert await database.is_current()
+
+
+async def test_what_was_decided_before_is_counted_by_allocation_too(url: str) -> None:
+    async with opened(url) as database:
+        ledger, splits = SqlLedger(database), SqlSplitStore(database)
+        sent = [decision(unit, variant=unit % 3, hours=unit % 4) for unit in range(50)]
+        await ledger.append(sent, [])
+
+        await database.write(partial(sql_migrations.downgrade, revision="0007"))
+        await database.migrate()
+
+        assert (await splits.changes(7)).pulls == split_pulls(sent)
+        assert await ledger.recount(7) == []
 
 
 async def test_the_default_tenant_is_number_one_and_the_next_one_another(url: str) -> None:

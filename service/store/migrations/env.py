@@ -7,6 +7,7 @@ from service.store import (
     sql_tables_privacy,  # noqa: F401
     sql_tables_quality,  # noqa: F401
     sql_tables_service_levels,  # noqa: F401
+    sql_tables_split,  # noqa: F401
     sql_tables_webhooks,  # noqa: F401
 )
 from service.store.sql_tables import metadata
