@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from service.api.hot_dispatch import HotDispatcher
 from service.api.protocol import Protocol
 from service.api.room import FILES_MAX, Room
+from service.api.turnstile import Turnstile
 from service.metrics.connections import ConnectionMetrics
 
 GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -83,11 +85,12 @@ class Echo:
 class Rig:
     """A listening server whose seconds are counted by hand."""
 
-    app: Echo = field(default_factory=Echo)
+    app: Any = field(default_factory=Echo)
     state: ServerState = field(default_factory=ServerState)
     refused: list[int] = field(default_factory=list)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     places: int = FILES_MAX
+    turnstile: Turnstile | None = None
     port: int = 0
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
@@ -102,7 +105,14 @@ class Rig:
     def protocol(self) -> Protocol:
         """Return the protocol of a new connection."""
         config = Config(self.app, lifespan="off", log_config=None, ws="none")
-        return Protocol(config, self.state, {}, refused=self.refused.append, room=self.room)
+        return Protocol(
+            config,
+            self.state,
+            {},
+            refused=self.refused.append,
+            room=self.room,
+            turnstile=self.turnstile,
+        )
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection that the server has noticed."""
@@ -133,9 +143,13 @@ class Rig:
 
 
 @asynccontextmanager
-async def listening(places: int = FILES_MAX) -> AsyncIterator[Rig]:
-    """Run a rig whose server has so many places for connections."""
+async def listening(
+    places: int = FILES_MAX, dispatcher: HotDispatcher | None = None
+) -> AsyncIterator[Rig]:
+    """Run a rig whose server has so many places for connections; without a dispatcher it echoes."""
     rig = Rig(places=places)
+    if dispatcher is not None:
+        rig = Rig(dispatcher, places=places, turnstile=dispatcher.turnstile)
     listener = socket.create_server(("127.0.0.1", 0))
     rig.port = listener.getsockname()[1]
     server = await asyncio.get_running_loop().create_server(rig.protocol, sock=listener)

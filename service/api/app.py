@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.types import ASGIApp
 
 from service.api import (
     errors,
@@ -67,7 +66,7 @@ class Application(FastAPI):
         return self.openapi_schema
 
 
-def create_app(services: Services) -> ASGIApp:
+def create_app(services: Services) -> HotDispatcher:
     """Return the whole application."""
     routes = HotRoutes(services.decisions, services.bulk, services.rewards)
     authentication, admission = (

@@ -13,7 +13,7 @@ import structlog
 
 from service.api.admission import Admission
 from service.api.authentication import Authentication, Holder
-from service.api.errors import FAILED, headers_of, problem_of, problem_of_status
+from service.api.errors import FAILED, problem_of_status
 from service.api.heads import fields_of
 from service.api.hot import HotRoute, HotRoutes
 from service.api.hot_http import (
@@ -30,6 +30,7 @@ from service.api.hot_http import (
     respond,
 )
 from service.api.request_ids import HARMLESS, REQUEST_ID_HEADER, request_id_of
+from service.api.turnstile import Turnstile, length_of, told, weight_of
 from service.errors import InvalidInputError, OverloadedError, ServiceError
 from service.metrics import Metrics
 from service.sla import TEMPLATE_BUDGET_MS
@@ -39,6 +40,7 @@ AsgiApp = Callable[[HttpScope, Receive, Send], Awaitable[None]]
 BUDGET_HEADER = b"x-budget-ms"  # How long the caller waits; more than the longest is taken for it.
 BYTES_PER_PLACE = 512  # A call for 200 units weighs as much as 8 single ones.
 LENGTH_DIGITS = 18
+BODY_SECONDS = "promobandit.body_seconds"  # How long a request waited for its body.
 UNKNOWN_LENGTH = 10**LENGTH_DIGITS  # More than any body may have.
 _BUDGET = re.compile(rb"[0-9]+")
 
@@ -61,6 +63,7 @@ class HotDispatcher:
         self._admission = admission
         self._inner = inner
         self._metrics = metrics
+        self.turnstile = Turnstile(routes, authentication, admission, metrics)
 
     async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         """Answer a hot route, or pass the connection on."""
@@ -80,9 +83,11 @@ class HotDispatcher:
             return
         except Exception as error:  # noqa: BLE001  The caller gets a problem, whatever it was.
             response = _failure(error, scope, headers)
+        # What the caller takes to send the request and to take the answer is not our time.
+        seconds = perf_counter() - started - scope.get(BODY_SECONDS, 0.0)
         request_id = _request_id(headers) if REQUEST_ID_HEADER in headers else None
         await respond(send, response, request_id)
-        self._metrics.requested(scope["path"], response.status, perf_counter() - started)
+        self._metrics.requested(scope["path"], response.status, seconds, scope["method"])
 
     async def _answer(
         self,
@@ -96,10 +101,9 @@ class HotDispatcher:
         if holder.limit is not None:
             holder.limit.take(1)
         deadline = _deadline(headers[BUDGET_HEADER]) if BUDGET_HEADER in headers else None
-        length = _length(headers)
+        length = length_of(headers)
         limit = self._admission.limit(route.priority)
-        # Nearly all are single choices: those weigh 1.
-        weight = 1 if length < BYTES_PER_PLACE else limit.weight(_size(length, route))
+        weight = weight_of(limit, route, length)
         if limit.in_flight >= limit.places or not (weight == 1 or limit.has_room(weight)):
             raise self._admission.refuse(route.priority)
         limit.in_flight += weight
@@ -108,6 +112,7 @@ class HotDispatcher:
             body = b""
             if route.body_bytes_max:
                 body = await read_json(headers, receive, length, route.body_bytes_max)
+                scope[BODY_SECONDS] = perf_counter() - started
             owe = _free if holder.limit is None else holder.limit.owe
             tenant, query = holder.principal.tenant, scope["query_string"]
             return await route.handler(Call(tenant, body, query, owe, deadline))
@@ -124,19 +129,6 @@ class HotDispatcher:
 
 def _free(_count: int) -> None:
     """Charge nobody."""
-
-
-def _length(headers: Mapping[bytes, bytes]) -> int:
-    """Return the length of the body in bytes; one of unknown length has the longest."""
-    length = headers.get(b"content-length")
-    if length is None:
-        return UNKNOWN_LENGTH if b"transfer-encoding" in headers else 0
-    return int(length) if len(length) <= LENGTH_DIGITS else UNKNOWN_LENGTH
-
-
-def _size(length: int, route: HotRoute) -> int:
-    """Return how much a body may hold, in single choices."""
-    return min(length, route.body_bytes_max) // BYTES_PER_PLACE
 
 
 def _deadline(budget: bytes) -> float:
@@ -173,7 +165,7 @@ def _failure(error: Exception, scope: HttpScope, headers: Mapping[bytes, bytes])
     if isinstance(error, OverloadedError):  # Made once: there are many when time is short.
         return _refusal(str(error), error.retry_after_seconds)
     if isinstance(error, ServiceError):
-        return _told(error)
+        return told(error)
     request_id = request_id_of(scope["headers"])
     _log.error(
         "hot_route_failed", path=scope["path"], request_id=request_id.decode(), exc_info=error
@@ -183,13 +175,6 @@ def _failure(error: Exception, scope: HttpScope, headers: Mapping[bytes, bytes])
     return Response(status, problem_of_status(status, FAILED), PROBLEM, named)
 
 
-def _told(error: ServiceError) -> Response:
-    status, body = problem_of(error)
-    extra = headers_of(status, error.retry_after_seconds)
-    encoded = tuple((name.lower().encode(), text.encode()) for name, text in extra.items())
-    return Response(status, body, PROBLEM, encoded)
-
-
 @cache
 def _refusal(message: str, seconds: float) -> Response:
-    return _told(OverloadedError(message, seconds))
+    return told(OverloadedError(message, seconds))

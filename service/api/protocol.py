@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from service.api.heads import (
 )
 from service.api.room import Room, endless_room
 from service.api.transport import CorkedTransport
+from service.api.turnstile import Gate, Turnstile
 from service.domain.limits import (
     HEADERS_BYTES_MAX,
     HEADERS_MAX,
@@ -39,7 +40,6 @@ KEEP_ALIVE_SECONDS = 75  # Longer than load balancers keep idle connections: 60 
 LINGER_SECONDS = 2
 LINGER_BYTES_MAX = 8 * 1024 * 1024
 IDLE_SECONDS_AT_END = 0.3
-
 
 # What a connection may await of its client; plain numbers, because every request sets them thrice.
 _NOTHING, _HEAD, _BODY = range(3)
@@ -65,6 +65,7 @@ class Protocol(HttpToolsProtocol):
         *,
         refused: Callable[[int], None] = _nobody,
         room: Room | None = None,
+        turnstile: Turnstile | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._refused = refused
@@ -74,10 +75,10 @@ class Protocol(HttpToolsProtocol):
         self._read_bytes = 0  # Of the last read.
         self._idle_bytes = 0  # Of whole reads since a head began, it ended, or some body came.
         self._trailers = Trailers()
+        self._turnstile = turnstile
+        self._is_turned_away = False
         self._is_refused = False
         self._is_ending = False
-        self._taken_bytes: int | None = None  # Of answers that wait to be taken.
-        self._stalled_seconds = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Cork the transport, and refuse who finds no place."""
@@ -153,19 +154,35 @@ class Protocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise HeadRefusedError(HTTPStatus.BAD_REQUEST)
             return
-        self.scope[FIELDS] = fields  # type: ignore[literal-required]
-        HttpToolsProtocol.on_headers_complete(self)
-        if self._is_ending:
-            self.cycle.keep_alive = False
+        gate = None if self._turnstile is None else self._turnstile.full_gate(self.url, fields)
+        if gate is None or not self._turn_away(gate, fields):
+            self.scope[FIELDS] = fields  # type: ignore[literal-required]
+            HttpToolsProtocol.on_headers_complete(self)
+            if self._is_ending:
+                self.cycle.keep_alive = False
         self.headers = self._trailers  # What comes after the head is none of it.
         self._trailers.dropped = 0
         self._awaited = _BODY
         self._seconds = 0
         self._idle_bytes = -self._read_bytes
 
+    def _turn_away(self, gate: Gate, fields: Mapping[bytes, bytes]) -> bool:
+        """Answer a call that finds no room and read over its body; False: go on with it."""
+        is_usual = self.parser.get_method() == b"POST" and self.parser.should_keep_alive()
+        if not is_usual or self._is_ending or self.flow.write_paused or self._is_answering():
+            return False
+        answer = gate.refusal(fields, self.server_state.default_headers)
+        if answer is not None:
+            self.server_state.total_requests += 1
+            self.transport.write(answer)
+        self._is_turned_away = answer is not None
+        return self._is_turned_away
+
     def on_body(self, body: bytes) -> None:
         """Hand a part of the body on; uvicorn's, which asks about upgrades each time."""
         self._idle_bytes = -self._read_bytes
+        if self._is_turned_away:
+            return
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.body += body
@@ -179,6 +196,9 @@ class Protocol(HttpToolsProtocol):
             return
         self._awaited = _NOTHING
         self._seconds = 0
+        if self._is_turned_away:
+            self._is_turned_away = False
+            return
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.more_body = False
@@ -196,7 +216,8 @@ class Protocol(HttpToolsProtocol):
 
     def tick(self) -> None:
         """Count one second; give up a client that is too slow."""
-        if self._is_stalled():
+        self._corked.tick()
+        if self._corked.stalled_seconds > STALL_SECONDS_MAX:
             self._room.stalled()
             self.give_way()
             return
@@ -211,7 +232,7 @@ class Protocol(HttpToolsProtocol):
 
     def idleness(self) -> int:
         """Return for how long nothing was done here, with a start for who never asked anything."""
-        if self._is_answering() or self._taken_bytes is not None:
+        if self._is_answering() or self._corked.is_waiting:
             return 0
         is_stranger = self._newest() is None or self._is_refused
         return self._seconds + (KEEP_ALIVE_SECONDS if is_stranger and self._seconds else 0)
@@ -219,15 +240,6 @@ class Protocol(HttpToolsProtocol):
     def give_way(self) -> None:
         """Close at once, whatever still waits to be taken."""
         self.transport.abort()
-
-    def _is_stalled(self) -> bool:
-        """Return whether the client has taken nothing for long of what it was answered."""
-        before, self._taken_bytes = self._taken_bytes, self._corked.taken_bytes()
-        if self._taken_bytes is None or self._taken_bytes != before:
-            self._stalled_seconds = 0
-        else:
-            self._stalled_seconds += 1
-        return self._stalled_seconds > STALL_SECONDS_MAX
 
     def _patience_seconds(self) -> int:
         if self._is_refused:
@@ -276,7 +288,7 @@ class Protocol(HttpToolsProtocol):
         self._seconds = 0
         if self._is_answering() and not is_body:
             cycle.keep_alive = False  # The answer under way is the last.
-        elif is_body and (cycle.response_started or self.pipeline):
+        elif self._is_turned_away or (is_body and (cycle.response_started or self.pipeline)):
             self.transport.close()
         else:
             if is_body:  # The application learns that its client is gone.

@@ -15,9 +15,9 @@ from types import FrameType
 from typing import cast
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from service.api.departure import Departure
+from service.api.hot_dispatch import HotDispatcher
 from service.api.protocol import Protocol
 from service.api.room import Room, raise_file_limit
 from service.logs import logger
@@ -124,10 +124,10 @@ class _Server(uvicorn.Server):
             connection.tick()
 
 
-def run(app: ASGIApp, listener: socket.socket, metrics: Metrics, life: Life) -> None:
+def run(app: HotDispatcher, listener: socket.socket, metrics: Metrics, life: Life) -> None:
     """Serve on a listening socket until SIGTERM; requests under way are finished."""
     room = Room(raise_file_limit(), metrics.connections)
-    protocol = partial(Protocol, refused=metrics.refused, room=room)
+    protocol = partial(Protocol, refused=metrics.refused, room=room, turnstile=app.turnstile)
     config = uvicorn.Config(
         app,
         loop="uvloop",

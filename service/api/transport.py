@@ -22,6 +22,8 @@ class CorkedTransport:
         self._transport = transport
         self._parts: list[bytes] = []
         self._written_bytes = 0
+        self._taken_bytes: int | None = None  # Of answers that wait to be taken.
+        self.stalled_seconds = 0
         self._call_soon = asyncio.get_running_loop().call_soon
         self.is_closing = transport.is_closing
 
@@ -51,6 +53,19 @@ class CorkedTransport:
         if data and not self.is_closing():
             self._written_bytes += len(data)
             self._transport.write(data)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something waited to be taken at the last tick."""
+        return self._taken_bytes is not None
+
+    def tick(self) -> None:
+        """Count a second in which the client took nothing of what waits for it."""
+        before, self._taken_bytes = self._taken_bytes, self.taken_bytes()
+        if self._taken_bytes is None or self._taken_bytes != before:
+            self.stalled_seconds = 0
+        else:
+            self.stalled_seconds += 1
 
     def taken_bytes(self) -> int | None:
         """Return how much of what was written the client's side has taken; None if all is sent."""
