@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.domain.redis_address import redis_address
 
 PROCESSES_VARIABLE = "PROMOBANDIT_API_PROCESSES"
-METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # The metrics library reads it by itself.
+METRICS_DIR_VARIABLE = "PROMOBANDIT_METRICS_DIR"
 
 
 def _plain(name: str) -> AliasChoices:
@@ -34,9 +34,9 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(default=None, validation_alias=_plain("REDIS_URL"))
     database_url: SecretStr | None = Field(default=None, validation_alias=_plain("DATABASE_URL"))
-    metrics_dir: Path | None = Field(default=None, validation_alias=_plain(METRICS_DIR_VARIABLE))
     data_dir: Path = Path("data")
     outbox_dir: Path | None = None
+    metrics_dir: Path | None = None
     log_format: Literal["auto", "json", "pretty"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     api_processes: int = Field(default=1, ge=1)  # That share out a key's rate among them.

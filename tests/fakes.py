@@ -25,6 +25,7 @@ from service.domain.token import TokenCodec
 from service.errors import LedgerUnavailableError, RevisionConflictError
 from service.experiments import Experiments
 from service.metrics import Metrics
+from service.metrics.scrapes import Scrapes
 from service.privacy import Erasures
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
@@ -204,6 +205,7 @@ class House:
                 clock=self.clock,
             ),
             metrics=self.metrics,
+            scrapes=Scrapes(self.metrics),
             health=Health(self.tables, self.outbox, self.ledger, lambda: True),
             clock=self.clock,
             keyring=self.keyring,

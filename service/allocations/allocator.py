@@ -157,12 +157,6 @@ class Allocator:
         publication = Publication(allocation, proposal.evidence, self._clock.now_ms())
         is_newest = await self.publisher.publish(publication, proposal.experiment)
         self._last[allocation.experiment] = publication
-        self._metrics.in_force(
-            allocation.experiment_id,
-            allocation.version,
-            allocation.created_at_ms,
-            {s.id: p for s, p in zip(allocation.slots, allocation.propensities, strict=True)},
-        )
         return is_newest
 
 

@@ -19,6 +19,7 @@ from service.domain.serving import ServingTable
 from service.errors import InvalidInputError
 from service.experiments import Experiments, Target
 from service.metrics import Metrics
+from service.metrics.scrapes import Scrapes
 from service.privacy import Erasures
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
@@ -66,6 +67,7 @@ class Services:
     exports: Exports
     erasures: Erasures
     metrics: Metrics
+    scrapes: Scrapes
     health: Health
     clock: Clock
     start: Callable[[], Awaitable[None]]

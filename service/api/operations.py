@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Response
 
 from service.api import errors
 from service.api.dependencies import ServicesDep
 from service.api.schemas import answer, problems
+from service.metrics.scrapes import CONTENT_TYPE
 
 _LINKS: dict[str, str | dict[str, str]] = {
     "name": "promobandit",
@@ -60,7 +59,5 @@ async def get_ready(services: ServicesDep) -> dict[str, str] | Response:
 )
 async def get_metrics(services: ServicesDep) -> Response:
     """Return the text that Prometheus scrapes."""
-    services.metrics.flush()
-    # Beside the event loop: thousands of series take longer than a choice may wait.
-    content, media_type = await asyncio.to_thread(services.metrics.render)
-    return Response(content, headers={"Content-Type": media_type})
+    text = await services.scrapes.text()
+    return Response(text, headers={"Content-Type": CONTENT_TYPE})

@@ -28,6 +28,8 @@ from service.domain.clock import MINUTE_MS, SECOND_MS, Clock
 from service.errors import UnavailableError
 from service.experiments import Experiments
 from service.metrics import Metrics
+from service.metrics.scrapes import Scrapes
+from service.metrics.shared import SharedMetrics
 from service.privacy import Erasures
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
@@ -60,6 +62,7 @@ class ApiProcess:
     redis: RedisStores
     clock: Clock
     metrics: Metrics
+    scrapes: Scrapes
     migrate: bool
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -78,6 +81,7 @@ class ApiProcess:
         """Close the outbox and the connections; the last requests have been answered."""
         self._stop.set()
         await asyncio.gather(*self._tasks)
+        await self.scrapes.close()
         self.metrics.flush()
         self.outbox.close()
         with suppress(UnavailableError, TimeoutError):
@@ -132,17 +136,17 @@ def build_api(
     migrate: bool = False,
     is_exposed: bool = False,
     clock: Clock | None = None,
+    shared: SharedMetrics | None = None,
 ) -> Services:
     """Return the services; nothing connects before they are started.
 
     Exposed is who listens where others than this machine reach it: that never goes without keys.
     """
-    clock, metrics = clock or SystemClock(), Metrics(settings.metrics_dir)
+    clock, metrics = clock or SystemClock(), Metrics()
     sql = open_sql(settings)
     redis = open_redis(settings, clock, metrics, replays_deadline_ms=CHOOSE_REDIS_DEADLINE_MS)
-    stores = allocation_stores(sql, redis)
     process = ApiProcess(
-        tables=ServingTables(stores, clock, metrics),
+        tables=ServingTables(allocation_stores(sql, redis), clock, metrics),
         keys=_keys(settings, sql, clock, is_exposed=is_exposed),
         outbox=SegmentOutbox(settings.outbox, clock),
         tallies=Tallies(sql.tallies, clock),
@@ -150,10 +154,15 @@ def build_api(
         redis=redis,
         clock=clock,
         metrics=metrics,
+        scrapes=Scrapes(metrics, shared),
         migrate=migrate,
     )
-    decisions = _decisions(process)
-    tables = process.tables
+    return _services(process, settings)
+
+
+def _services(process: ApiProcess, settings: Settings) -> Services:
+    sql, clock, metrics, tables = process.sql, process.clock, process.metrics, process.tables
+    stores, decisions = allocation_stores(sql, process.redis), _decisions(process)
     return Services(
         experiments=Experiments(
             store=sql.experiments,
@@ -169,6 +178,7 @@ def build_api(
         ),
         erasures=Erasures(store=sql.erasures, make_id=lambda: secrets.token_hex(16), clock=clock),
         metrics=metrics,
+        scrapes=process.scrapes,
         health=Health(tables, process.outbox, sql.ledger, lambda: process.keys.keyring.is_loaded),
         clock=clock,
         keyring=process.keys.keyring,

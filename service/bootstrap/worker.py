@@ -16,6 +16,7 @@ from service.bootstrap.system import SystemClock, jitter
 from service.domain.clock import Clock
 from service.metrics import Metrics
 from service.metrics.page import PageFile, Writer
+from service.metrics.shared import SharedMetrics
 from service.privacy import Eraser, Quarantines, Retention
 from service.settings import Settings
 from service.store.outbox_reader import SegmentReader
@@ -31,13 +32,18 @@ from service.worker.worker import Intervals, Worker
 from service.worker.write_back import WriteBack
 
 LEASE_NAME = "allocator"
+_ALONE = "alone"  # A worker whose metrics nobody shares.
 
 
 def build_worker(
-    settings: Settings, *, migrate: bool = False, clock: Clock | None = None
+    settings: Settings,
+    *,
+    migrate: bool = False,
+    clock: Clock | None = None,
+    shared: SharedMetrics | None = None,
 ) -> Worker:
     """Return the worker; nothing connects before it runs."""
-    clock, metrics = clock or SystemClock(), Metrics(settings.metrics_dir)
+    clock, metrics = clock or SystemClock(), Metrics()
     sql, redis = open_sql(settings), open_redis(settings, clock, metrics)
     stores = allocation_stores(sql, redis)
     traces = Traces()
@@ -67,7 +73,7 @@ def build_worker(
         eraser=Eraser(sql.erasures, reader, quarantine, clock, metrics),
         retention=Retention(sql.retention, clock, metrics, days),
         quarantines=Quarantines(sql.erasures, quarantine, clock, days),
-        page=LearningPage(PageFile(settings.metrics), writers, lambda: lease.is_held, clock),
+        page=LearningPage(_page(settings, shared), writers, lambda: lease.is_held, clock),
         lease=lease,
         intervals=Intervals(
             audit_seconds=settings.audit_seconds,
@@ -113,6 +119,10 @@ async def rotate_signing_key(settings: Settings, actor: str) -> tuple[int, int]:
 def _line(number: int, found: RecountDifference) -> str:
     fields = msgspec.structs.asdict(found).items()
     return f"experiment={number} " + " ".join(f"{name}={value}" for name, value in fields)
+
+
+def _page(settings: Settings, shared: SharedMetrics | None) -> PageFile:
+    return PageFile(settings.metrics, _ALONE) if shared is None else shared.page
 
 
 def _token() -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from service import supervisor
 from service.cli import exposure
-from service.metrics import forget_process
+from service.metrics import shared
 from service.settings import METRICS_DIR_VARIABLE, PROCESSES_VARIABLE, Settings, child_environment
 
 WORKER_NICENESS = 10
@@ -28,13 +28,13 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     if options.workers < 1:
         raise ValueError("--workers must be at least 1")
     host = exposure.address_of(options.host)
-    metrics_dir = embedded.prepare(settings.data_dir)
+    embedded.prepare(settings.data_dir)
     is_exposed = exposure.checked(host, settings, migrate=True)
     server = embedded.embedded_server(settings)
     listener = supervisor.listen(host, options.port)
     changes = {
         "PROMOBANDIT_DATA_DIR": str(settings.data_dir.absolute()),
-        METRICS_DIR_VARIABLE: str(metrics_dir.absolute()),
+        METRICS_DIR_VARIABLE: str(settings.metrics.absolute()),
         PROCESSES_VARIABLE: str(options.workers),
     }
     if server is not None:
@@ -51,7 +51,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         server=server,
         is_ready=address.is_ready,
         announce=lambda: address.announce(settings.data_dir),
-        on_exit=lambda pid: forget_process(metrics_dir, pid),
+        on_exit=lambda _: shared.sweep(settings.metrics),
     )
     return asyncio.run(supervised.run())
 
@@ -114,7 +114,12 @@ def api(options: argparse.Namespace, settings: Settings) -> int:
     is_exposed: bool = options.exposed
     if host is not None:
         is_exposed = exposure.checked(host, settings, migrate=options.migrate)
-    services = build_api(settings, migrate=options.migrate, is_exposed=is_exposed)
+    services = build_api(
+        settings,
+        migrate=options.migrate,
+        is_exposed=is_exposed,
+        shared=shared.join(settings.metrics, "api"),
+    )
     if host is None:
         listener = socket.socket(fileno=options.fd)
     else:
@@ -144,7 +149,8 @@ def worker(options: argparse.Namespace, settings: Settings) -> int:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await worker.build_worker(settings, migrate=options.migrate).run(stop)
+        joined = shared.join(settings.metrics, "worker")
+        await worker.build_worker(settings, migrate=options.migrate, shared=joined).run(stop)
 
     asyncio.run(run())
     return 0

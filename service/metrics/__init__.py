@@ -1,6 +1,7 @@
 """What operators see of the service; the only home of the metrics library."""
 
-from service.metrics.catalogue import UNMATCHED, Metrics
-from service.metrics.shared import forget_process
+from service.metrics.catalogue import Metrics
+from service.metrics.service_levels import ABOVE_US, EDGES_US, ServiceLevelMetrics
+from service.metrics.serving import UNMATCHED
 
-__all__ = ["UNMATCHED", "Metrics", "forget_process"]
+__all__ = ["ABOVE_US", "EDGES_US", "UNMATCHED", "Metrics", "ServiceLevelMetrics"]

@@ -30,7 +30,7 @@ class _Pending:
 
 
 class Buffered:
-    """A histogram with one label, filled from a buffer."""
+    """A histogram with one label or none ('' then stands for it), filled from a buffer."""
 
     def __init__(self, target: Distribution, edges: Sequence[float]) -> None:
         self._target = target
@@ -49,4 +49,5 @@ class Buffered:
         """Hand on what was counted."""
         pending, self._pending = self._pending, {}
         for label, observed in list(pending.items()):
-            self._target.labels(label).add(observed.counts, observed.total)
+            target = self._target.labels(label) if label else self._target
+            target.add(observed.counts, observed.total)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Literal
 
 EXPERIMENT_LABELS_MAX = 2_000  # More experiments than this share one label, or have none.
+_PREFIX, _SUFFIX = "learning_", ".prom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,12 @@ Writer = Callable[[Page], None]
 
 
 class PageFile:
-    """Where the page lies: whoever reads it sees all of one writing, never a part."""
+    """Where a process writes its page: whoever reads it sees all of one writing, never a part."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, identity: str) -> None:
         self._directory = directory
-        self._path = directory / "learning.prom"
-        self._new = directory / "learning.prom.new"
+        self._path = directory / f"{_PREFIX}{identity}{_SUFFIX}"
+        self._new = self._path.with_suffix(".new")
 
     def write(self, text: bytes) -> None:
         """Put a text in place of the one before."""
@@ -97,12 +99,25 @@ class PageFile:
         self._new.replace(self._path)
 
     def read(self) -> bytes:
-        """Return the text, empty when nobody wrote one."""
+        """Return the text, empty when there is none."""
         try:
             return self._path.read_bytes()
         except FileNotFoundError:
             return b""
 
     def remove(self) -> None:
-        """Take it away: another worker writes one now, or nobody."""
-        self._path.unlink(missing_ok=True)
+        """Take it away: another process writes one now, or nobody."""
+        for path in (self._path, self._new):
+            path.unlink(missing_ok=True)
+
+
+def newest_page(directory: Path) -> bytes:
+    """Return the page that was written last: two would have the same series twice."""
+    written: dict[float, Path] = {}
+    for path in directory.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with suppress(FileNotFoundError):
+            written[path.stat().st_mtime] = path
+    for _, path in sorted(written.items(), reverse=True):
+        with suppress(FileNotFoundError):  # Its worker has taken it away just now.
+            return path.read_bytes()
+    return b""

@@ -59,7 +59,7 @@ OF_ANOTHER_TYPE: list[dict[str, Any]] = [
 class BrokenMetrics(Metrics):
     """Metrics with a defect."""
 
-    def render(self) -> tuple[bytes, str]:
+    def render(self) -> bytes:
         """Raise what nobody expects."""
         raise ZeroDivisionError
 

@@ -101,7 +101,7 @@ UNSUPPORTED: list[tuple[str, dict[str, Any]]] = [
 class BrokenMetrics(Metrics):
     """Metrics with a defect."""
 
-    def render(self) -> tuple[bytes, str]:
+    def render(self) -> bytes:
         """Raise what nobody expects."""
         raise ZeroDivisionError(SECRET)
 

@@ -19,6 +19,7 @@ from service.bootstrap.api import build_api
 from service.bootstrap.system import SystemClock
 from service.bootstrap.worker import build_worker
 from service.domain.clock import Clock
+from service.metrics import shared
 from service.settings import Settings
 
 _SKEW = struct.Struct("<q")
@@ -69,7 +70,9 @@ def main() -> None:
 
 
 def _serve(settings: Settings, clock: Clock, port: int) -> None:
-    services = build_api(settings, migrate=True, clock=clock)
+    services = build_api(
+        settings, migrate=True, clock=clock, shared=shared.join(settings.metrics, "api")
+    )
 
     async def is_ready() -> bool:
         return not await services.health.reasons()
@@ -83,7 +86,8 @@ async def _work(settings: Settings, clock: Clock) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await build_worker(settings, migrate=True, clock=clock).run(stop)
+    joined = shared.join(settings.metrics, "worker")
+    await build_worker(settings, migrate=True, clock=clock, shared=joined).run(stop)
 
 
 if __name__ == "__main__":

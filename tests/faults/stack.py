@@ -94,7 +94,7 @@ class Stack:
             "DATABASE_URL": self.sql.url,
             "PROMOBANDIT_DATA_DIR": str(self.directory / "data"),
             "PROMOBANDIT_OUTBOX_DIR": str(self._place("outbox", self.directory / "data/outbox")),
-            "PROMETHEUS_MULTIPROC_DIR": str(self.directory / "metrics"),
+            "PROMOBANDIT_METRICS_DIR": str(self.directory / "metrics"),
             "PROMOBANDIT_LOG_FORMAT": "json",
             **dict(self.layout.environment),
         }

@@ -8,7 +8,8 @@ import re
 from prometheus_client import Metric
 
 from service.metrics import Metrics
-from service.metrics.catalogue import EXPERIMENT_LABELS_MAX, OTHER_EXPERIMENTS
+from service.metrics.page import EXPERIMENT_LABELS_MAX
+from service.metrics.serving import OTHER_EXPERIMENTS
 from tests.architecture.sources import ROOT
 
 ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<type>\w+) \|(?P<labels>[^|]*)\| [^|]+\.[^|]* \|$")
@@ -19,14 +20,33 @@ LABEL = re.compile(r"`(\w+)`")
 def touched() -> Metrics:
     """Return metrics of which every one has been used once: its labels show only then."""
     metrics = Metrics()
+    serve(metrics)
+    work(metrics)
+    metrics.circuits.watch("redis-replays")(True)
+    metrics.flush()
+    return metrics
+
+
+def serve(metrics: Metrics) -> None:
+    """Count what API processes do."""
     metrics.decided("spring", "policy", 2)
     metrics.replayed(1)
     metrics.fell_back("redis", 1)
     metrics.rewarded("spring", "accepted", 1)
     metrics.requested("/choose", 200, 0.003)
     metrics.batch_size("choose", 3)
+    metrics.service_levels.promise()
+    metrics.service_levels.show("POST /choose", {0.5: 0.001}, is_met=True)
+    metrics.service_levels.show_window("POST /choose", "1h", 1.0, 1.0)
     metrics.outbox_failed("choice")
     metrics.tables_polled(5_000)
+    metrics.reward_arrived(60_000, 1_000)
+    metrics.pools.watch("redis", lambda: (1, 10))
+    metrics.overload.in_flight("choose", 1, 2)
+
+
+def work(metrics: Metrics) -> None:
+    """Count what the worker does."""
     metrics.outbox_backlog(10, 0.5)
     metrics.drained("decision", 1)
     metrics.committed(0.1, 1)
@@ -39,13 +59,8 @@ def touched() -> Metrics:
     metrics.loop_failed("drain")
     metrics.allocation_written()
     metrics.allocation_failed()
-    metrics.in_force("spring", 3, 5_000, {"a": 0.25, "b": 0.75})
-    metrics.circuits.watch("redis-replays")(True)
-    metrics.overload.in_flight("choose", 1, 2)
     metrics.privacy.erasures_pending(1)
     metrics.privacy.rows_wiped("erasure", 2)
-    metrics.flush()
-    return metrics
 
 
 def exposed_name(metric: Metric) -> str:
@@ -76,11 +91,10 @@ def test_what_requests_count_is_seen_after_a_flush() -> None:
     assert sample("promobandit_decisions_total", labels) is None
 
     metrics.flush()
-    text, content_type = metrics.render()
+    text = metrics.render()
 
     assert sample("promobandit_decisions_total", labels) == 5
     assert b'promobandit_decisions_total{experiment="spring",source="policy"} 5.0' in text
-    assert content_type.startswith("text/plain")
 
 
 def test_a_process_that_never_polls_says_nothing_of_when_it_did() -> None:
@@ -157,10 +171,8 @@ def test_experiments_beyond_the_limit_share_one_label() -> None:
     metrics = Metrics()
     for number in range(EXPERIMENT_LABELS_MAX + 2):
         metrics.decided(f"e{number}", "policy", 1)
-    metrics.in_force("one-more", 1, 0, {"a": 1.0})
     metrics.flush()
 
     sample = metrics.registry.get_sample_value
     labels = {"experiment": OTHER_EXPERIMENTS, "source": "policy"}
     assert sample("promobandit_decisions_total", labels) == 2
-    assert sample("promobandit_allocation_version", {"experiment": "one-more"}) is None

@@ -4,50 +4,92 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from service.metrics import forget_process
-from service.metrics.shared import render_shared
+from service.metrics.shared import render_shared, sweep
 
-# A process of its own each: the library asks for the directory when it is imported.
+# A process of its own each: from then on all metrics of a process are shared.
 COUNT = """
-import os
+import sys
 from pathlib import Path
-from service.metrics import Metrics
-metrics = Metrics(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+from service.metrics import Metrics, shared
+from service.metrics.page import Family, Page
+joined = shared.join(Path(sys.argv[1]), "api")
+metrics = Metrics()
 metrics.decided("spring", "policy", 2)
 metrics.requested("/choose", 200, 0.003)
 metrics.circuits.watch("redis-replays")(True)
 metrics.flush()
-print(os.getpid())
+page = Page()
+page.put(Family("of_a_page", "A figure", "gauge", ("experiment",)), ("spring",), 1)
+joined.page.write(page.text())
+print(joined.identity, flush=True)
+sys.stdin.read()
 """
+DECIDED = 'promobandit_decisions_total{experiment="spring",source="policy"}'
+OPEN = 'promobandit_circuit_open{circuit="redis-replays"} 1.0'
+PAGE = 'promobandit_of_a_page{experiment="spring"} 1.0'
 
 
-def count_in(directory: Path) -> int:
-    """Run a process that counts; return its id."""
-    environment = {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
-    ran = subprocess.run(
-        [sys.executable, "-c", COUNT], env=environment, check=True, capture_output=True, text=True
-    )
-    return int(ran.stdout)
+@contextmanager
+def counting_in(directory: Path) -> Iterator[str]:
+    """Run a process that has counted, and kill it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COUNT, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.kill()
 
 
 def test_what_ended_processes_counted_is_kept_in_as_many_files_as_ever(tmp_path: Path) -> None:
-    for _ in range(3):
-        living = count_in(tmp_path)
+    with counting_in(tmp_path) as survivor:
+        for _ in range(2):
+            with counting_in(tmp_path):
+                shown = render_shared(tmp_path).decode()
+                assert shown.count(OPEN) == shown.count(PAGE) == 1
         text = render_shared(tmp_path).decode()
-        assert 'promobandit_circuit_open{circuit="redis-replays"} 1.0' in text
-        forget_process(tmp_path, living)
-    text = render_shared(tmp_path).decode()
+        names = {each.name for each in tmp_path.iterdir()}
 
-    assert 'promobandit_decisions_total{experiment="spring",source="policy"} 6.0' in text
+    assert f"{DECIDED} 6.0" in text
     assert 'promobandit_request_seconds_count{route="/choose"} 3.0' in text
     assert 'promobandit_circuit_openings_total{circuit="redis-replays"} 3.0' in text
+    assert {name for name in names if survivor not in name} == {
+        "counter_ended.db",
+        "histogram_ended.db",
+        "lock",
+    }
+
+
+def test_gauges_and_the_page_end_with_their_process(tmp_path: Path) -> None:
+    with counting_in(tmp_path):
+        pass
+    sweep(tmp_path)
+    text = render_shared(tmp_path).decode()
+
+    assert f"{DECIDED} 2.0" in text
     assert "promobandit_circuit_open{" not in text
-    assert {each.name for each in tmp_path.iterdir()} == {"counter_0.db", "histogram_0.db", "lock"}
+    assert PAGE not in text
 
 
-def test_a_process_that_counted_nothing_is_forgotten_too(tmp_path: Path) -> None:
-    forget_process(tmp_path, 12_345)
+def test_who_finds_nobody_alive_counts_from_zero(tmp_path: Path) -> None:
+    for _ in range(2):
+        with counting_in(tmp_path):
+            assert f"{DECIDED} 2.0" in render_shared(tmp_path).decode()
 
-    assert render_shared(tmp_path) == b""
+
+def test_a_directory_that_cannot_be_written_keeps_nobody_from_counting(tmp_path: Path) -> None:
+    (tmp_path / "metrics").touch()
+    count = "import sys; from pathlib import Path; from service.metrics import shared"
+    code = f"{count}; assert shared.join(Path(sys.argv[1]), 'api') is None"
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "metrics")], check=False, capture_output=True
+    )
+
+    assert ran.returncode == 0, ran.stderr

@@ -65,7 +65,7 @@ class WholeWorker:
     """A worker over memory stores."""
 
     def __init__(self, directory: Path) -> None:
-        self.page = PageFile(directory)
+        self.page = PageFile(directory, "me")
         self.rig = Rig()
         self.outbox = MemoryOutbox()
         self.leases = MemoryLeaseStore(self.rig.clock)
