@@ -80,11 +80,13 @@ def _values(key: TallyKey, tally: Tally) -> dict[str, Any]:
 
 
 def _upsert(connection: Connection) -> sqlite.Insert | postgresql.Insert:
-    is_sqlite = connection.dialect.name == "sqlite"
-    statement = (sqlite if is_sqlite else postgresql).insert(reward_outcomes)
-    ends = (func.max, func.min) if is_sqlite else (func.greatest, func.least)
-    replaced = _joined(reward_outcomes.c, statement.excluded, ends)
-    return statement.on_conflict_do_update(index_elements=_KEY, set_=replaced)
+    if connection.dialect.name == "sqlite":
+        own = sqlite.insert(reward_outcomes)
+        replaced = _joined(reward_outcomes.c, own.excluded, (func.max, func.min))
+        return own.on_conflict_do_update(index_elements=_KEY, set_=replaced)
+    other = postgresql.insert(reward_outcomes)
+    replaced = _joined(reward_outcomes.c, other.excluded, (func.greatest, func.least))
+    return other.on_conflict_do_update(index_elements=_KEY, set_=replaced)
 
 
 def _joined(table: Any, new: Any, ends: tuple[Any, Any]) -> dict[str, Any]:  # noqa: ANN401
