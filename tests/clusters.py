@@ -17,7 +17,7 @@ import redis
 from tests.servers import free_port, redis_server
 
 SLOTS = 1 << 14
-NODE_TIMEOUT_MS = 1_000  # A real cluster has 15,000; nobody waits that long here.
+NODE_TIMEOUT_MS = 5_000  # Redis' own is 15,000.
 AGREED_SECONDS_MAX = 30.0
 BUS = 10_000  # From a node's port to the one on which the nodes talk.
 KEYS_A_STEP = 10  # What redis-cli moves at once.
@@ -30,7 +30,9 @@ class Member:
     kind: Literal["redis", "valkey"]
     directory: Path
     port: int
+    timeout_ms: int
     id: str = ""
+    pid: int = 0
     _running: ExitStack = field(default_factory=ExitStack)
 
     def client(self) -> redis.Redis:
@@ -41,21 +43,34 @@ class Member:
         """Start it, empty; it knows nobody if it is new, else whom it knew."""
         self.directory.mkdir(exist_ok=True)
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--cluster-enabled", "yes"]
-        options += ["--cluster-node-timeout", str(NODE_TIMEOUT_MS)]
+        options += ["--cluster-node-timeout", str(self.timeout_ms)]
         options += ["--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"]
         self._running.enter_context(redis_server(self.kind, self.directory, *options))
         self.id = str(self.command("CLUSTER", "MYID"))
+        with self.client() as client:
+            self.pid = int(client.info("server")["process_id"])
 
     def command(self, *words: object) -> object:
         """Run one command here."""
         with self.client() as client:
             return client.execute_command(*words)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its process."""
+        os.kill(self.pid, number)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it hang: it accepts, and says nothing."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """Kill it: no goodbye."""
-        with self.client() as client:
-            pid = int(client.info("server")["process_id"])
-        os.kill(pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self._running.close()
 
     def close(self) -> None:
@@ -153,14 +168,17 @@ class Cluster:
 
 @contextmanager
 def redis_cluster(
-    directory: Path, kind: Literal["redis", "valkey"] = "redis", *, replicas: int = 0
+    directory: Path,
+    kind: Literal["redis", "valkey"] = "redis",
+    *,
+    replicas: int = 0,
+    timeout_ms: int = NODE_TIMEOUT_MS,
 ) -> Iterator[Cluster]:
     """Run three primaries, the first ones with a replica each, until all members agree."""
     directory.mkdir()
     with ExitStack() as stack:
-        members = [
-            Member(kind, directory / f"n{i}", port) for i, port in enumerate(_ports(3 + replicas))
-        ]
+        ports = _ports(3 + replicas)
+        members = [Member(kind, directory / str(port), port, timeout_ms) for port in ports]
         cluster = Cluster(members[:3], members[3:])
         for member in cluster.members:
             stack.callback(member.close)
