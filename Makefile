@@ -29,7 +29,10 @@ LOCK_FLAGS := --generate-hashes --no-emit-index-url --no-emit-find-links --pytho
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock LOCK_DATE=$(LOCK_DATE)" \
 	$(UV) pip compile $(LOCK_FLAGS) --exclude-newer $(LOCK_DATE) pyproject.toml requirements/build.in
 
-.PHONY: help setup run demo test check faults bench lock audit sbom
+# A word of `make load` counts when it is said there, and not because the shell happens to know it.
+said = $(if $(filter command%,$(origin $(1))),$(2) '$($(1))')
+
+.PHONY: help setup run demo test check faults bench load lock audit sbom
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +61,10 @@ faults: $(STAMPS)/dev ## Break everything that can break, and write what happene
 
 bench: $(STAMPS)/dev ## Measure the speed table as ratios, in one run
 	@$(BIN)/python -m loadtests.bench
+
+load: $(STAMPS)/dev ## Load the service for a minute: are the promises kept? (SHAPE SECONDS DATABASE REDIS URL DOCS)
+	@$(BIN)/python -m loadtests.load $(call said,SHAPE,--shape) $(call said,SECONDS,--seconds) \
+		$(call said,DATABASE,--database) $(call said,REDIS,--redis) $(call said,URL,--url) $(if $(call said,DOCS,),--write-docs)
 
 lock: ## Pin the dependencies anew, as of one week ago (needs uv)
 	@command -v $(UV) > /dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }

@@ -18,10 +18,10 @@ class RefusedError(RuntimeError):
 
 
 class Client:
-    """Speaks to one service on the loopback."""
+    """Speaks to one service, on the loopback unless another host is named."""
 
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
         self.key = ""
 
     def is_ready(self) -> bool:
@@ -32,6 +32,10 @@ class Client:
             self._connection.close()
             return False
         return True
+
+    def hang_up(self) -> None:
+        """Close the connection; the next request opens one that no server has tired of."""
+        self._connection.close()
 
     def request(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """Return the body of a successful answer."""

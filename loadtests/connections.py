@@ -27,6 +27,7 @@ class Request:
     message: bytes
     route: str = ""
     left_at: float = 0.0
+    marks: int = 0  # How often the pool's mark was in the answer.
 
 
 Outcome = tuple[Request, int]  # And the status of its answer.
@@ -46,8 +47,9 @@ class _Connection:
 class Pool:
     """Keeps connections to one server and never waits for any single one of them."""
 
-    def __init__(self, address: Address, connections_max: int) -> None:
+    def __init__(self, address: Address, connections_max: int, mark: bytes = b"") -> None:
         self._address = address
+        self._mark = mark
         self._connections_max = connections_max
         self._poller = select.epoll()
         self._connections: dict[int, _Connection] = {}
@@ -140,6 +142,8 @@ class Pool:
             received = b""
         if not received:
             return self._closed(connection)
+        if self._mark and connection.request is not None:
+            connection.request.marks += received.count(self._mark)
         if not _take(connection, received):
             return None
         request, connection.request = connection.request, None

@@ -21,6 +21,7 @@ CONNECTIONS = 256
 DRAIN_SECONDS_MAX = 5.0
 LOOK_SECONDS = 0.1  # How often it is looked for requests that waited too long.
 OK = 200
+FALLBACK = b'"source":"fallback"'  # A choice that was answered without Redis.
 
 
 class OpenLoopError(RuntimeError):
@@ -42,7 +43,8 @@ class Answered:
 
     Times are in seconds, the first from the start of the load. `late` is how much later than meant
     the request left: what the sender itself, or its want of connections, adds to the latency. The
-    status is `NO_ANSWER` when none came in time.
+    status is `NO_ANSWER` when none came in time; `fallbacks` counts the choices in the answer that
+    were made without Redis.
     """
 
     meant_at: float
@@ -50,6 +52,7 @@ class Answered:
     status: int
     route: str = ""
     late: float = 0.0
+    fallbacks: int = 0
 
 
 @dataclass(slots=True)
@@ -127,7 +130,7 @@ def percentile(values: list[float], share: float) -> float:
 
 @contextmanager
 def _run(address: Address, connections_max: int) -> Iterator[_Run]:
-    pool = Pool(address, connections_max)
+    pool = Pool(address, connections_max, FALLBACK)
     try:
         yield _Run(pool)
     finally:
@@ -194,4 +197,5 @@ def _answered(run: _Run, outcome: Outcome) -> Answered:
         status,
         request.route,
         (request.left_at or now) - request.meant_at,
+        request.marks,
     )

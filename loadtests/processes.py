@@ -42,11 +42,11 @@ def on_all(cores: Cores) -> Iterator[None]:
     os.sched_setaffinity(0, {cores.others})
 
 
-def pin(pid: int, core: int) -> None:
-    """Move a process with all its threads to one core; new threads follow."""
+def pin(pid: int, *cores: int) -> None:
+    """Move a process with all its threads to some cores; new threads follow."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError):  # It ended meanwhile.
-            os.sched_setaffinity(int(thread.name), {core})
+            os.sched_setaffinity(int(thread.name), set(cores))
 
 
 @contextmanager

