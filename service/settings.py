@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.domain.redis_address import redis_address
 
@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(default=None, validation_alias=_plain("REDIS_URL"))
     database_url: SecretStr | None = Field(default=None, validation_alias=_plain("DATABASE_URL"))
     data_dir: Path = Path("data")
+    api_key: SecretStr | None = None  # What the command line shows a running service.
     outbox_dir: Path | None = None
     metrics_dir: Path | None = None
     log_format: Literal["auto", "json", "pretty"] = "auto"
@@ -43,10 +44,19 @@ class Settings(BaseSettings):
     audit_seconds: float = Field(default=600.0, gt=0)
     snapshot_seconds: float = Field(default=60.0, gt=0)
     learning_page_seconds: float = Field(default=10.0, gt=0)
+    # Hosts of one's own network that webhooks may tell, by plain http too.
+    webhook_hosts: Annotated[frozenset[str], NoDecode] = frozenset()
     # Between saying on /readyz that the process will end and its end; for load balancers.
     drain_seconds: float = Field(default=0.0, ge=0, le=300)
     # At least what restores the replay memory; None: units are kept for ever.
     retention_days: int | None = Field(default=None, ge=3)
+
+    @field_validator("webhook_hosts", mode="before")
+    @classmethod
+    def _are_hosts(cls, text: object) -> object:
+        if isinstance(text, str):
+            return frozenset(host.strip().lower() for host in text.split(",") if host.strip())
+        return text
 
     @field_validator("redis_url")
     @classmethod

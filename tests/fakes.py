@@ -22,6 +22,7 @@ from service.domain.decision import Decision, Source, decision_key
 from service.domain.experiment import Experiment
 from service.domain.reward import MICROS, Reward, RewardStatus
 from service.domain.token import TokenCodec
+from service.domain.webhook import SECRET_BYTES
 from service.errors import LedgerUnavailableError, RevisionConflictError
 from service.experiments import Experiments
 from service.metrics import Metrics
@@ -36,8 +37,11 @@ from service.store.memory_privacy import MemoryErasureStore
 from service.store.memory_quality import MemoryTallyStore
 from service.store.memory_redis import MemoryAllocations, MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryAllocationStore, MemoryExperimentStore
+from service.store.memory_webhooks import MemoryWebhookStore
 from service.store.records import Cursor, EvidenceChange, LedgerRow
+from service.webhooks import Webhooks
 from tests.keys import an_open_keyring
+from tests.level_books import book_of
 
 NOW_MS = 1_795_000_000_000
 KEY_ID = 1
@@ -179,15 +183,6 @@ class House:
             nonce=lambda: f"nonce-{next(nonces)}",
             metrics=self.metrics,
         )
-        rewards = Rewards(
-            tables=self.tables,
-            ledger=self.ledger,
-            outbox=self.outbox,
-            codec=lambda: self.codec,
-            clock=self.clock,
-            metrics=self.metrics,
-            tallies=Tallies(self.tallies, self.clock),
-        )
         return Services(
             experiments=Experiments(
                 store=self.store,
@@ -204,8 +199,15 @@ class House:
                 make_id=lambda: f"{next(ids):032x}",
                 clock=self.clock,
             ),
+            webhooks=Webhooks(
+                store=MemoryWebhookStore(self.acts),
+                make_secret=lambda: next(ids).to_bytes(SECRET_BYTES, "big"),
+                private_hosts=(),
+                clock=self.clock,
+            ),
             metrics=self.metrics,
             scrapes=Scrapes(self.metrics),
+            service_levels=book_of(self.metrics, self.clock),
             health=Health(self.tables, self.outbox, self.ledger, lambda: True),
             clock=self.clock,
             keyring=self.keyring,
@@ -213,8 +215,19 @@ class House:
             start=self._start,
             stop=self._stop,
             decisions=decisions,
-            rewards=rewards,
+            rewards=self._rewards(),
             bulk=Bulk(decisions),
+        )
+
+    def _rewards(self) -> Rewards:
+        return Rewards(
+            tables=self.tables,
+            ledger=self.ledger,
+            outbox=self.outbox,
+            codec=lambda: self.codec,
+            clock=self.clock,
+            metrics=self.metrics,
+            tallies=Tallies(self.tallies, self.clock),
         )
 
     async def _start(self) -> None:

@@ -23,7 +23,9 @@ from service.metrics.scrapes import Scrapes
 from service.privacy import Erasures
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
+from service.reporting.service_level_book import ServiceLevelBook
 from service.rewards import Rewards
+from service.webhooks import Webhooks
 
 ACTOR_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.@:+-]{0,63}$"
 ACTOR_DEFAULT = "anonymous"
@@ -66,8 +68,10 @@ class Services:
     reports: Reports
     exports: Exports
     erasures: Erasures
+    webhooks: Webhooks
     metrics: Metrics
     scrapes: Scrapes
+    service_levels: ServiceLevelBook
     health: Health
     clock: Clock
     start: Callable[[], Awaitable[None]]

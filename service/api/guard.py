@@ -88,7 +88,8 @@ class Stopwatch:
             await self._app(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", UNMATCHED)
-            self._metrics.requested(route, status, perf_counter() - started)
+            seconds = perf_counter() - started
+            self._metrics.requested(route, status, seconds, scope["method"])
 
 
 def _refusal(headers: Headers) -> HTTPStatus | None:

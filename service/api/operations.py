@@ -17,6 +17,7 @@ _LINKS: dict[str, str | dict[str, str]] = {
         "choose": "/choose",
         "reward": "/reward",
         "metrics": "/metrics",
+        "sla": "/sla",
         "live": "/livez",
         "ready": "/readyz",
     },

@@ -12,10 +12,11 @@ from service.api.errors import PROBLEM_MEDIA_TYPE, Problem
 from service.domain.limits import EVENT_PATTERN, ID_PATTERN
 from service.reporting.exports import ExportedDecision
 from service.reporting.report import Report
+from service.reporting.service_levels import ServiceLevels
 
 REF_TEMPLATE = "#/components/schemas/{name}"
 # Encoded by msgspec, not by pydantic; their schemas come from the very structs.
-_STRUCTS = (Problem, Report, ExportedDecision)
+_STRUCTS = (Problem, Report, ExportedDecision, ServiceLevels)
 PROBLEM_EXAMPLE = {
     "type": "/problems/experiment-not-found",
     "title": "Experiment not found",

@@ -25,6 +25,7 @@ from service.bootstrap.system import SystemClock, jitter, nonce
 from service.bulk import Bulk
 from service.decisions import Decisions
 from service.domain.clock import MINUTE_MS, SECOND_MS, Clock
+from service.domain.webhook import SECRET_BYTES
 from service.errors import UnavailableError
 from service.experiments import Experiments
 from service.metrics import Metrics
@@ -33,17 +34,21 @@ from service.metrics.shared import SharedMetrics
 from service.privacy import Erasures
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
+from service.reporting.service_level_book import ServiceLevelBook
 from service.rewards import Rewards, Tallies
 from service.settings import Settings
 from service.sla import CHANGE_POLL_MS, CHOOSE_REDIS_DEADLINE_MS
 from service.store.key_cache import KeyCacheFile
+from service.store.memory_service_levels import MemoryServiceLevelStore
 from service.store.outbox import SegmentOutbox
+from service.webhooks import Webhooks
 from service.worker.loop import Loop, every
 
 SALT_BYTES = 16
 FLUSH_SECONDS = 0.5
 TALLIES_SECONDS = 2.0
 KEYS_SECONDS = MINUTE_MS / SECOND_MS
+LEVELS_SECONDS = 10.0  # How far behind what other processes answered may be known.
 ACCESS_SECONDS = 1.0  # How long a revoked key may still open something.
 LAST_WORDS_SECONDS_MAX = 1.0  # Statistics are worth no more of a stop's time.
 # At the start Redis and SQL are asked at once; without them the loops go on asking.
@@ -63,6 +68,7 @@ class ApiProcess:
     clock: Clock
     metrics: Metrics
     scrapes: Scrapes
+    levels: ServiceLevelBook
     migrate: bool
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -83,6 +89,7 @@ class ApiProcess:
         await asyncio.gather(*self._tasks)
         await self.scrapes.close()
         self.metrics.flush()
+        await self.levels.close()
         self.outbox.close()
         with suppress(UnavailableError, TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS_MAX):
@@ -100,6 +107,7 @@ class ApiProcess:
             self._loop("used-keys", self.keys.keyring.flush_used, every(KEYS_SECONDS)),
             self._loop("tallies", self.tallies.flush, every(TALLIES_SECONDS)),
             self._loop("flush", self._flush, every(FLUSH_SECONDS)),
+            self._loop("service-levels", self.levels.turn, every(LEVELS_SECONDS)),
         ]
 
     def _loop(
@@ -155,6 +163,7 @@ def build_api(
         clock=clock,
         metrics=metrics,
         scrapes=Scrapes(metrics, shared),
+        levels=_levels(sql, metrics, clock),
         migrate=migrate,
     )
     return _services(process, settings)
@@ -177,8 +186,15 @@ def _services(process: ApiProcess, settings: Settings) -> Services:
             experiments=sql.experiments, ledger=sql.ledger, codec=process.keys.signing.codec
         ),
         erasures=Erasures(store=sql.erasures, make_id=lambda: secrets.token_hex(16), clock=clock),
+        webhooks=Webhooks(
+            store=sql.webhooks,
+            make_secret=lambda: secrets.token_bytes(SECRET_BYTES),
+            private_hosts=settings.webhook_hosts,
+            clock=clock,
+        ),
         metrics=metrics,
         scrapes=process.scrapes,
+        service_levels=process.levels,
         health=Health(tables, process.outbox, sql.ledger, lambda: process.keys.keyring.is_loaded),
         clock=clock,
         keyring=process.keys.keyring,
@@ -195,6 +211,17 @@ def _keys(settings: Settings, sql: SqlStores, clock: Clock, *, is_exposed: bool)
     keyring = Keyring(sql.api_keys, clock, is_exposed=is_exposed, processes=settings.api_processes)
     return AllKeys(
         Keys(sql.signing_keys, clock), keyring, KeyCacheFile(settings.outbox, settings.database)
+    )
+
+
+def _levels(sql: SqlStores, metrics: Metrics, clock: Clock) -> ServiceLevelBook:
+    metrics.service_levels.promise()  # Series from the start.
+    return ServiceLevelBook(
+        metrics=metrics.service_levels,
+        store=sql.service_levels,
+        own=MemoryServiceLevelStore(),
+        clock=clock,
+        writer=secrets.token_hex(8),
     )
 
 

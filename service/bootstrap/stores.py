@@ -24,9 +24,11 @@ from service.store.sql_leases import SqlLeaseStore
 from service.store.sql_ledger import SqlLedger
 from service.store.sql_privacy import SqlErasureStore, SqlRetentionStore
 from service.store.sql_quality import SqlQualityEvidence, SqlQualityStates
+from service.store.sql_service_levels import SqlServiceLevelStore
 from service.store.sql_signing_keys import SqlSigningKeyStore
 from service.store.sql_snapshots import SqlSnapshotStore
 from service.store.sql_tallies import SqlTallyStore
+from service.store.sql_webhooks import SqlWebhookStore
 
 PATIENT_DEADLINE_MS = 1_000  # For calls that no choice waits for.
 
@@ -48,9 +50,11 @@ class SqlStores:
     acts: SqlActStore
     erasures: SqlErasureStore
     retention: SqlRetentionStore
+    service_levels: SqlServiceLevelStore
     tallies: SqlTallyStore
     quality_states: SqlQualityStates
     quality_evidence: SqlQualityEvidence
+    webhooks: SqlWebhookStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +86,11 @@ def open_sql(settings: Settings) -> SqlStores:
         acts=SqlActStore(database),
         erasures=SqlErasureStore(database),
         retention=SqlRetentionStore(database),
+        service_levels=SqlServiceLevelStore(database),
         tallies=SqlTallyStore(database),
         quality_states=SqlQualityStates(database),
         quality_evidence=SqlQualityEvidence(database),
+        webhooks=SqlWebhookStore(database),
     )
 
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from service import logs, supervisor
-from service.cli import keys, ledger, processes
+from service.cli import keys, ledger, processes, sla
 from service.errors import ServiceError
 from service.settings import Settings
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options, settings)
     except (ServiceError, LookupError, OSError, RuntimeError, ValueError) as error:
         print(f"promobandit {options.command}: {error}", file=sys.stderr)
-        return 1
+        return int(getattr(options, "error_code", 1))
     return code
 
 
@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     command("audit", ledger.audit, "recount the evidence; exit code 1 if anything differs")
     command("rotate-signing-key", ledger.rotate, "add a signing key, in use 5 minutes from now")
     keys.add_commands(commands, common)
+    sla.add_commands(commands, common)
     return parser
 
 

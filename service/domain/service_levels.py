@@ -1,4 +1,4 @@
-"""How many answers a promised route gave, by outcome and time: what its service level is made of."""
+"""How many answers a promised route gave, by verdict and time: what service levels are made of."""
 
 from __future__ import annotations
 

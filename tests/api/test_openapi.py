@@ -45,6 +45,7 @@ ROUTES = {
     "GET /livez": "200",
     "GET /readyz": "200 503",
     "GET /metrics": "200",
+    "GET /sla": "200",
 }
 HOT = {"GET /choose", "POST /choose", "POST /choose/batch", "POST /reward", "POST /reward/batch"}
 

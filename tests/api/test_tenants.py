@@ -49,6 +49,7 @@ NEEDED = {
     "POST /webhooks/{webhook_id}/test": Scope.ADMIN,
     "GET /trail": Scope.ADMIN,
     "GET /metrics": Scope.METRICS,
+    "GET /sla": Scope.METRICS,
 }
 # What a stranger must never read: everything of these is one tenant's own.
 SECRETS = (
@@ -74,6 +75,7 @@ ABSENT = {  # What an unknown experiment, decision or erasure is answered.
     "PUT /webhooks/{webhook_id}": 200,
     "GET /trail": 200,
     "GET /metrics": 403,
+    "GET /sla": 403,
 }
 
 

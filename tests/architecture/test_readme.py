@@ -16,6 +16,7 @@ from service.api import (
     operations,
     privacy,
     reports,
+    sla,
     trail,
     webhooks,
 )
@@ -47,7 +48,7 @@ def first_cells(text: str) -> list[str]:
 
 def routes() -> Iterator[str]:
     app = FastAPI()
-    for room in (experiments, reports, exports, operations, trail, privacy, webhooks):
+    for room in (experiments, reports, exports, operations, sla, trail, privacy, webhooks):
         app.include_router(room.router)
     for path, operations_of in hot_openapi.describe(app.openapi())["paths"].items():
         for method in operations_of:
