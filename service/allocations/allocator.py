@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from service.allocations.adoption import Adoption
 from service.allocations.cache import EvidenceCache
+from service.allocations.learning import Learned
 from service.allocations.publisher import AllocationStores, Publisher
 from service.bandits import arms
 from service.domain.allocation import Allocation, EffectiveEvidence, Publication, allocation_of
@@ -52,7 +53,7 @@ class Allocator:
         self._clock = clock
         self._metrics = metrics
         self._heads: dict[int, Allocation] = {}
-        self._last: dict[int, Publication] = {}
+        self._last: dict[int, tuple[Publication, Experiment]] = {}
         self.adoption = Adoption(stores, clock, metrics)
         self.evidence = EvidenceCache(stores.ledger)
         self.publisher = Publisher(stores.published)
@@ -122,7 +123,13 @@ class Allocator:
 
     def last(self, number: int) -> Publication | None:
         """Return what was last published here of an experiment, or None."""
-        return self._last.get(number)
+        found = self._last.get(number)
+        return None if found is None else found[0]
+
+    def learned(self) -> Iterator[Learned]:
+        """Yield what is held of each experiment; it may be walked on another thread."""
+        for number, (publication, experiment) in list(self._last.items()):
+            yield Learned(experiment, publication, self.evidence.held(number))
 
     async def _propose(self, experiment: Experiment) -> Proposal:
         held = await self.evidence.current(experiment.number)
@@ -151,12 +158,12 @@ class Allocator:
         self._heads[allocation.experiment] = allocation
         self._metrics.allocation_written()
         await self._publish(allocation, proposal)
-        return self._last[allocation.experiment]
+        return self.last(number)
 
     async def _publish(self, allocation: Allocation, proposal: Proposal) -> bool:
         publication = Publication(allocation, proposal.evidence, self._clock.now_ms())
         is_newest = await self.publisher.publish(publication, proposal.experiment)
-        self._last[allocation.experiment] = publication
+        self._last[allocation.experiment] = (publication, proposal.experiment)
         return is_newest
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from service.bandits import arms
 from service.domain.allocation import EffectiveEvidence
 from service.domain.clock import HOUR_MS, SECOND_MS
-from service.domain.evidence import Bucket
+from service.domain.evidence import DELAY_EDGES_MS, Bucket
 from service.domain.experiment import Experiment
 from service.store.ports import Ledger
 
@@ -25,11 +25,14 @@ class Totals:
     conversions: int = 0
     value_micros: int = 0
 
-    def add(self, bucket: Bucket, sign: int) -> None:
-        """Add a bucket, or take it away."""
-        self.pulls += sign * bucket.pulls
-        self.conversions += sign * bucket.conversions
-        self.value_micros += sign * bucket.value_micros
+    def move(self, before: Bucket, after: Bucket) -> None:
+        """Count a bucket as it is now, and not as it was.
+
+        Each number moves in one step: who reads them on another thread never sees one go down.
+        """
+        self.pulls += after.pulls - before.pulls
+        self.conversions += after.conversions - before.conversions
+        self.value_micros += after.value_micros - before.value_micros
 
 
 @dataclass(slots=True)
@@ -38,19 +41,32 @@ class HeldEvidence:
 
     revision: int = 0
     totals: dict[int, Totals] = field(default_factory=dict)
+    delays: list[int] = field(default_factory=lambda: [0] * (len(DELAY_EDGES_MS) + 1))
+    _hours: dict[int, Totals] = field(default_factory=dict)
     _buckets: dict[tuple[str, int, int], Bucket] = field(default_factory=dict)
 
     def replace(self, buckets: Iterable[Bucket], revision: int) -> None:
         """Take whole buckets in place of the ones held."""
         for bucket in buckets:
-            totals = self.totals.setdefault(bucket.key.variant, Totals())
             key = (bucket.key.segment, bucket.key.variant, bucket.key.hour)
-            held = self._buckets.get(key)
-            if held is not None:
-                totals.add(held, -1)
-            totals.add(bucket, 1)
+            held = self._buckets.get(key) or Bucket(bucket.key)
+            self.totals.setdefault(bucket.key.variant, Totals()).move(held, bucket)
+            self._hours.setdefault(bucket.key.hour, Totals()).move(held, bucket)
+            for delay in held.delays.keys() | bucket.delays:
+                self.delays[delay] += bucket.delays.get(delay, 0) - held.delays.get(delay, 0)
             self._buckets[key] = bucket
         self.revision = revision
+
+    def since(self, from_ms: int, now_ms: int) -> Totals:
+        """Return the sums of the hours that end after a time, to that of the newest decision."""
+        total, nothing = Totals(), Totals()
+        # A clock that is ahead may have put decisions into the hour to come.
+        for hour in range(from_ms // HOUR_MS, now_ms // HOUR_MS + 2):
+            found = self._hours.get(hour, nothing)
+            total.pulls += found.pulls
+            total.conversions += found.conversions
+            total.value_micros += found.value_micros
+        return total
 
     def effective(self, experiment: Experiment, now_ms: int) -> EffectiveEvidence:
         """Return the evidence as it counts now, one number per variant."""
@@ -101,6 +117,10 @@ class EvidenceCache:
         if change.revision > held.revision:
             held.replace(change.buckets, change.revision)
         return held
+
+    def held(self, experiment: int) -> HeldEvidence:
+        """Return what is held of an experiment, without reading anything."""
+        return self._held.get(experiment) or HeldEvidence()
 
     def revision(self, experiment: int) -> int:
         """Return the evidence revision held of an experiment, 0 when none is."""

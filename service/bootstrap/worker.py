@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from service.allocations import Allocator
+from service.allocations.learning import LearningFigures
 from service.allocations.schedule import AllocationSchedule
 from service.allocations.traces import Traces
 from service.bootstrap import keys
@@ -59,7 +60,7 @@ def build_worker(
         await sql.database.dispose()
 
     # Whoever has figures of each experiment adds its writer here.
-    writers: Sequence[Writer] = ()
+    writers: Sequence[Writer] = (LearningFigures(allocator.learned, clock),)
     lease = Lease(sql.leases, LEASE_NAME, _token())
     reader, quarantine = SegmentReader(settings.outbox, clock), QuarantineFiles(settings.outbox)
     days = settings.retention_days

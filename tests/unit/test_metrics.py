@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
+from importlib import import_module
 
 from prometheus_client import Metric
 
 from service.metrics import Metrics
-from service.metrics.page import EXPERIMENT_LABELS_MAX
-from service.metrics.serving import OTHER_EXPERIMENTS
+from service.metrics.page import EXPERIMENT_LABELS_MAX, Family
+from service.metrics.serving import OTHER_EXPERIMENTS, PROMISED_SECONDS, SECONDS_EDGES
+from service.sla import OBJECTIVES
 from tests.architecture.sources import ROOT
 
 ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<type>\w+) \|(?P<labels>[^|]*)\| [^|]+\.[^|]* \|$")
@@ -63,6 +66,14 @@ def work(metrics: Metrics) -> None:
     metrics.privacy.rows_wiped("erasure", 2)
 
 
+def page_families() -> Iterator[Family]:
+    """Yield each family of the learning page: the constants of the modules that make them."""
+    for path in (ROOT / "service").rglob("*.py"):
+        if re.search(r"= Family\(", path.read_text()):
+            module = import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+            yield from (each for each in vars(module).values() if isinstance(each, Family))
+
+
 def exposed_name(metric: Metric) -> str:
     return f"{metric.name}_total" if metric.type == "counter" else metric.name
 
@@ -76,10 +87,13 @@ def test_the_catalogue_lists_every_metric_with_its_type_and_labels() -> None:
     rows = [found for found in map(ROW.match, lines) if found]
     listed = {row["name"]: (row["type"], LABEL.findall(row["labels"])) for row in rows}
 
-    assert listed == {
+    counted = {
         exposed_name(metric): (metric.type, labels_of(metric))
         for metric in touched().registry.collect()
     }
+    written = {each.exposed_name: (str(each.kind), list(each.labels)) for each in page_families()}
+    assert listed == counted | written
+    assert not counted.keys() & written.keys()
 
 
 def test_what_requests_count_is_seen_after_a_flush() -> None:
@@ -165,6 +179,11 @@ def test_a_duration_lies_in_the_bucket_of_its_edge() -> None:
         "promobandit_request_seconds_sum", {"route": "/choose"}
     )
     assert total == 60.0214
+
+
+def test_each_time_promised_of_a_request_is_an_edge() -> None:
+    assert {0.01, 0.1, 0.5, 2.0} <= PROMISED_SECONDS <= set(SECONDS_EDGES)
+    assert {each.threshold_ms / 1_000 for each in OBJECTIVES} <= PROMISED_SECONDS
 
 
 def test_experiments_beyond_the_limit_share_one_label() -> None:
