@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from service.bandits import arms
 from service.domain.allocation import EffectiveEvidence
 from service.domain.clock import HOUR_MS, SECOND_MS
-from service.domain.evidence import DELAY_EDGES_MS, Bucket
+from service.domain.evidence import DELAY_EDGES_MS, Bucket, is_of_another_state
 from service.domain.experiment import Experiment
 from service.store.ports import Ledger
 
 HOUR_SECONDS = HOUR_MS // SECOND_MS
-# Nobody appends so often: a revision that moved so far was renewed, by milliseconds since 1970.
-RENEWED_REVISIONS_MIN = 2**39
 
 
 @dataclass(slots=True)
@@ -126,8 +124,3 @@ class EvidenceCache:
         """Return the evidence revision held of an experiment, 0 when none is."""
         held = self._held.get(experiment)
         return 0 if held is None else held.revision
-
-
-def is_of_another_state(held: int, newest: int) -> bool:
-    """Whether SQL went back since an evidence revision was held: it is lower, or was renewed."""
-    return not 0 <= newest - held < RENEWED_REVISIONS_MIN

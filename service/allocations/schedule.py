@@ -7,10 +7,10 @@ from contextlib import suppress
 from time import perf_counter
 
 from service.allocations.allocator import Allocator
-from service.allocations.cache import is_of_another_state
 from service.allocations.publisher import AllocationStores
 from service.allocations.traces import Traces
 from service.domain.clock import MINUTE_MS, SECOND_MS, Clock
+from service.domain.evidence import is_of_another_state
 from service.domain.experiment import Experiment, ExperimentState
 from service.errors import (
     ExperimentNotFoundError,

@@ -104,13 +104,24 @@ class Assigner:
         holdout = self._is_held_out(unit)
         if holdout and self._holdout_kind is HoldoutKind.CONTROL and self._control in indices:
             return Pick(self._control, 1.0, True, Source.policy)
-        weights = [self._weights[i] for i in indices]
-        # Without a floor a policy may give nothing to any of these: then it has no preference.
-        if holdout or not any(weights):
-            weights = [1] * len(indices)
-        wheel = _Wheel(indices, weights)
+        wheel = _Wheel(indices, [1] * len(indices) if holdout else self._weights_of(indices))
         slot = wheel.at(self._point(send))
         return Pick(indices[slot], wheel.propensities[slot], holdout, Source.policy)
+
+    def shares(self, eligible: Collection[int] | None = None) -> tuple[float, ...]:
+        """Return the propensity of each variant for units outside the holdout; 0 where inactive."""
+        indices = sorted(self._active if eligible is None else self._active.intersection(eligible))
+        shares = [0.0] * len(self.allocation.slots)
+        if indices:
+            wheel = _Wheel(indices, self._weights_of(indices))
+            for i, propensity in zip(wheel.indices, wheel.propensities, strict=True):
+                shares[i] = propensity
+        return tuple(shares)
+
+    def _weights_of(self, indices: Sequence[int]) -> list[int]:
+        weights = [self._weights[i] for i in indices]
+        # Without a floor a policy may give nothing to any of these: then it has no preference.
+        return weights if any(weights) else [1] * len(indices)
 
     def index_of(self, variant: str) -> int | None:
         """Return a variant's index, or None for an id the experiment does not have."""

@@ -19,6 +19,9 @@ DELAY_EDGES_MS = (
     *(days * DAY_MS for days in (1, 2, 3, 5, 7, 10, 14, 21, 30, 60, 90)),
 )
 
+# Nobody appends so often: a revision that moved so far was renewed, by milliseconds since 1970.
+RENEWED_REVISIONS_MIN = 2**39
+
 K = TypeVar("K", str, int)
 
 
@@ -48,6 +51,11 @@ class Standing(Struct, frozen=True):
 
     value_micros: int = 0
     has_converted: bool = False
+
+
+def is_of_another_state(held: int, newest: int) -> bool:
+    """Whether SQL went back since an evidence revision was held: it is lower, or was renewed."""
+    return not 0 <= newest - held < RENEWED_REVISIONS_MIN
 
 
 def delay_bin(delay_ms: int) -> int:

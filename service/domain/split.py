@@ -37,19 +37,17 @@ class SplitChange(Struct, frozen=True):
     pulls: dict[SplitKey, int]
 
 
-def split_pulls(decisions: Iterable[Decision]) -> Counter[SplitKey]:
+def split_pulls(decisions: Iterable[Decision]) -> dict[SplitKey, int]:
     """Return what newly inserted decisions add; the policy had no say in those of the holdout."""
-    return Counter(
-        SplitKey(
-            decision.experiment,
-            decision.decided_at_ms // HOUR_MS,
-            decision.version,
-            eligible_text(decision.eligible),
-            decision.variant,
-        )
-        for decision in decisions
-        if decision.is_counted and not decision.holdout
+    counts = Counter(
+        (d.experiment, d.decided_at_ms // HOUR_MS, d.version, d.eligible, d.variant)
+        for d in decisions
+        if not d.holdout and d.is_counted
     )
+    return {
+        SplitKey(experiment, hour, version, eligible_text(eligible), variant): pulls
+        for (experiment, hour, version, eligible, variant), pulls in counts.items()
+    }
 
 
 def eligible_text(eligible: tuple[int, ...] | None) -> str:

@@ -181,3 +181,24 @@ def test_eligible_variants_that_the_policy_gives_nothing_share_alike() -> None:
     found = [assigner.pick_among(unit, send_bytes(unit, "o"), [1, 2]) for unit in UNITS]
     assert {pick.propensity for pick in found if pick} == {0.5}
     assert {pick.variant for pick in found if pick} == {1, 2}
+
+
+@pytest.mark.parametrize("eligible", [None, (0, 1), (1, 2), (2,), (1,), (5,)])
+@pytest.mark.parametrize("weights", [(2**31, 0, 2**31), (2**32, 0, 0)])
+def test_shares_are_the_propensities_of_the_picks(
+    eligible: tuple[int, ...] | None, weights: tuple[int, ...]
+) -> None:
+    states = (VariantState.ACTIVE, VariantState.PAUSED, VariantState.ACTIVE)
+    assigner = Case(states=states, weights=weights).assigner()
+
+    shares = assigner.shares(eligible)
+
+    sends = [(unit, send_bytes(unit, "o")) for unit in UNITS]
+    if eligible is None:
+        found = {assigner.pick(*send) for send in sends}
+    else:
+        found = {pick for send in sends if (pick := assigner.pick_among(*send, eligible))}
+    assert {pick.variant: pick.propensity for pick in found} == {
+        variant: share for variant, share in enumerate(shares) if share
+    }
+    assert sum(shares) == (1.0 if found else 0.0)
