@@ -166,7 +166,15 @@ def build_api(
         levels=_levels(sql, metrics, clock),
         migrate=migrate,
     )
+    _watch_pools(process)
     return _services(process, settings)
+
+
+def _watch_pools(process: ApiProcess) -> None:
+    pools, database = process.metrics.pools, process.sql.database
+    pools.watch("redis", lambda: process.redis.usage)
+    pools.watch("sql", lambda: database.usage)
+    pools.watch("reports", lambda: database.report_usage)
 
 
 def _services(process: ApiProcess, settings: Settings) -> Services:

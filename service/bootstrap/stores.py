@@ -65,6 +65,12 @@ class RedisStores:
     published: RedisAllocations
     clients: tuple[RedisClient | RedisCluster, ...]
 
+    @property
+    def usage(self) -> tuple[int, int]:
+        """How many connections are in use, and how many may be."""
+        usages = [client.usage for client in self.clients]
+        return sum(used for used, _ in usages), sum(limit for _, limit in usages)
+
     async def close(self) -> None:
         """Close the connections."""
         for client in self.clients:

@@ -166,6 +166,10 @@ class Rewards:
             raise InvalidInputError("occurred_at is more than a day before the decision")
         value = spec.events.get(wish.event)
         _check(wish, value)
+        is_told = wish.occurred_at_ms is not None
+        self.metrics.reward_arrived(
+            now_ms - claim.decided_at_ms, now_ms - occurred_at_ms if is_told else None
+        )
         return Reward(
             claim.key,
             wish.event,

@@ -101,6 +101,12 @@ class RedisCluster:
         nodes = self._topology.nodes
         return await asyncio.gather(*(self._client(node).run(lua, ()) for node in nodes))
 
+    @property
+    def usage(self) -> tuple[int, int]:
+        """How many connections to all nodes are in use, and how many may be."""
+        usages = [client.usage for client in self._clients.values()]
+        return sum(used for used, _ in usages), sum(limit for _, limit in usages)
+
     async def close(self) -> None:
         """Close the connections to all nodes."""
         await self._topology.close()

@@ -94,8 +94,14 @@ class RedisClient:
         self._places = asyncio.Semaphore(connections_max)
         # Each with the number of failures before it was connected.
         self._idle: list[tuple[AbstractConnection, int]] = []
+        self._made = 0
         self._failures = 0
         self._circuit = Circuit(self._probe, on_circuit)
+
+    @property
+    def usage(self) -> tuple[int, int]:
+        """How many connections are in use, and how many may be."""
+        return self._made - len(self._idle), self._connections_max
 
     async def run(
         self,
@@ -209,7 +215,9 @@ class RedisClient:
                 self._idle.append((connection, made_after))
 
     def _new_connection(self) -> tuple[AbstractConnection, int]:
-        return self._factory.make(), self._failures
+        connection = self._factory.make()
+        self._made += 1
+        return connection, self._failures
 
     async def _probe(self) -> None:
         try:

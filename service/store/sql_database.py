@@ -48,7 +48,9 @@ def database_url(text: str) -> URL:
 class _Talk:
     """A transaction in its thread, which whoever waits for it can end from without."""
 
-    def __init__(self) -> None:
+    def __init__(self, talking: set[_Talk]) -> None:
+        """`talking` are those of its kind that have a thread, and so a connection."""
+        self._talking = talking
         self._line: sql_engines.Line | None = None
         self._is_ended = False
 
@@ -57,6 +59,12 @@ class _Talk:
         self._line = line
         if self._is_ended:
             raise LedgerUnavailableError("nobody waits for it any more")
+
+    def __enter__(self) -> None:
+        self._talking.add(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._talking.discard(self)
 
     def end(self) -> None:
         """Have the thread meet an error instead of an answer."""
@@ -82,11 +90,25 @@ class SqlDatabase:
         self._write_threads = ThreadPoolExecutor(writers, "sql-write")
         self._read_threads = ThreadPoolExecutor(READERS, "sql-read")
         self._report_threads = ThreadPoolExecutor(REPORTERS, "sql-report")
+        # By transactions, for both kinds may share a pool of connections.
+        self._reporting: set[_Talk] = set()
+        self._talking: set[_Talk] = set()
+        self._limits = (writers + READERS, REPORTERS)
 
     def _engines(self, connections: int) -> tuple[Engine, Engine]:
         if self.is_sqlite:
             return sql_engines.sqlite_engines(self._url, self._timeout_seconds, READERS + REPORTERS)
         return sql_engines.postgres_engines(self._url, self._timeout_seconds, connections)
+
+    @property
+    def usage(self) -> tuple[int, int]:
+        """How many connections are in use, and how many may be; not those for reports."""
+        return len(self._talking), self._limits[0]
+
+    @property
+    def report_usage(self) -> tuple[int, int]:
+        """How many connections are in use for reports, and how many may be."""
+        return len(self._reporting), self._limits[1]
 
     async def read(
         self,
@@ -124,7 +146,7 @@ class SqlDatabase:
         # A server that is frozen rather than gone answers no statement timeout of its own.
         deadline = PATIENT_SECONDS if is_patient else self._timeout_seconds
         loop = asyncio.get_running_loop()
-        talk = _Talk()
+        talk = _Talk(self._reporting if threads is self._report_threads else self._talking)
         try:
             async with asyncio.timeout(deadline):
                 return await loop.run_in_executor(
@@ -145,7 +167,7 @@ class SqlDatabase:
         is_patient: bool,
         talk: _Talk,
     ) -> T:
-        with translated_errors(), engine.begin() as connection:
+        with translated_errors(), talk, engine.begin() as connection:
             talk.begin(sql_engines.line_of(connection))
             if is_patient and not self.is_sqlite:
                 sql_engines.allow_seconds(connection, PATIENT_SECONDS)

@@ -121,6 +121,10 @@ async def test_a_reward_at_the_end_of_the_window_counts(
     rig.clock.at_ms += 7 * DAY_MS
 
     assert (await reward(client, decision_id)).json() == {"status": "accepted"}
+    rig.metrics.flush()
+    sample = rig.metrics.registry.get_sample_value
+    assert sample("promobandit_reward_lag_seconds_sum") == 7 * DAY_MS / 1_000
+    assert sample("promobandit_reward_delivery_seconds_count") == 0
 
 
 async def test_the_time_of_the_event_decides_not_the_time_of_the_call(

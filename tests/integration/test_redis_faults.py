@@ -14,7 +14,7 @@ import redis.asyncio
 
 from service.errors import RedisUnavailableError
 from service.store.redis_circuit import PAUSE_SECONDS
-from service.store.redis_connection import PROBE_SECONDS, RedisClient
+from service.store.redis_connection import CONNECTIONS_MAX, PROBE_SECONDS, RedisClient
 from service.store.redis_replays import RedisReplays
 from tests.servers import redis_server
 from tests.store_records import NOW_MS, HandClock
@@ -241,6 +241,18 @@ async def test_more_calls_than_connections_wait_for_one(patient_replays: RedisRe
     )
 
     assert answers == [None] * 200
+
+
+async def test_a_pool_tells_how_many_connections_are_in_use(patient: RedisClient) -> None:
+    calls = [asyncio.create_task(patient.commands([(b"PING",)])) for _ in range(CONNECTIONS_MAX)]
+    await asyncio.sleep(0)
+    during = patient.usage
+    await asyncio.gather(*calls)
+
+    assert (during, patient.usage) == (
+        (CONNECTIONS_MAX, CONNECTIONS_MAX),
+        (0, CONNECTIONS_MAX),
+    )
 
 
 async def test_one_refused_command_leaves_the_connection_in_step(patient: RedisClient) -> None:
