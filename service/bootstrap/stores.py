@@ -27,6 +27,7 @@ from service.store.sql_quality import SqlQualityEvidence, SqlQualityStates
 from service.store.sql_service_levels import SqlServiceLevelStore
 from service.store.sql_signing_keys import SqlSigningKeyStore
 from service.store.sql_snapshots import SqlSnapshotStore
+from service.store.sql_split import SqlSplitStore
 from service.store.sql_tallies import SqlTallyStore
 from service.store.sql_webhooks import SqlWebhookStore
 
@@ -54,6 +55,7 @@ class SqlStores:
     tallies: SqlTallyStore
     quality_states: SqlQualityStates
     quality_evidence: SqlQualityEvidence
+    splits: SqlSplitStore
     webhooks: SqlWebhookStore
 
 
@@ -96,6 +98,7 @@ def open_sql(settings: Settings) -> SqlStores:
         tallies=SqlTallyStore(database),
         quality_states=SqlQualityStates(database),
         quality_evidence=SqlQualityEvidence(database),
+        splits=SqlSplitStore(database),
         webhooks=SqlWebhookStore(database),
     )
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from service.bandits.sample_ratio import ALARM_ODDS
 from service.bandits.split_martingale import Suspicion
 from service.domain.assignment import Assigner
-from service.domain.clock import HOUR_MS, SECOND_MS
+from service.domain.clock import HOUR_MS, MINUTE_MS, SECOND_MS, Clock
 from service.domain.evidence import is_of_another_state
-from service.domain.experiment import Experiment, label_of
+from service.domain.experiment import Experiment, VariantState, label_of
 from service.domain.quality import CheckState
 from service.domain.split import SplitChange
 from service.metrics.page import Family, Page
@@ -24,6 +24,7 @@ NAME = "split"
 WARNING_ODDS = 100.0
 WARNING_ODDS_LEAST = 10.0  # A warning stays until it is gone: evidence wavers.
 REVISIONS_MS = SECOND_MS  # All experiments' are read at once; so old may they be.
+SHOWN_MS = 15 * MINUTE_MS  # What nobody has judged for longer is not judged any more.
 _ODDS_EXPONENT_MAX = 9  # Nobody can tell more than a billion from never.
 _DIGITS_MAX = 3
 
@@ -52,7 +53,7 @@ class _Shown(NamedTuple):
     """What the learning page shows of an experiment."""
 
     label: str
-    variants: tuple[str, ...]
+    variants: tuple[str | None, ...]  # None for those that are retired.
     shares: Shares
     log_evidence: float
 
@@ -61,6 +62,7 @@ class _Held(NamedTuple):
     """What is known of an experiment as of an evidence revision and an hour."""
 
     revision: int
+    configuration: int
     hour: int
     state: SplitState
     assigners: dict[int, Assigner]
@@ -78,9 +80,11 @@ class SplitCheck:
 
     name = NAME
 
-    def __init__(self, store: SplitStore) -> None:
+    def __init__(self, store: SplitStore, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
         self._held: dict[int, _Held] = {}
+        self._judged_ms: dict[int, int] = {}
         self._revisions: dict[int, int] = {}
         self._revisions_ms: int | None = None
 
@@ -89,20 +93,20 @@ class SplitCheck:
         number, hour = experiment.number, now_ms // HOUR_MS
         newest = (await self._newest(now_ms)).get(number, 0)
         held = self._held.get(number)
-        if held is None or (newest, hour) != (held.revision, held.hour):
+        if held is None or (newest, experiment.revision, hour) != held[:3]:
             held = await self._refreshed(experiment, held, hour)
             if held is None:
                 return Verdict(NAME, CheckState.ok, "No decisions to judge yet.")
             self._held[number] = held
+        self._judged_ms[number] = now_ms
         return held.verdict
 
     def write(self, page: Page) -> None:
         """Put the last verdicts' figures on the learning page."""
-        for shown in [held.shown for held in list(self._held.values())]:
-            page.put(EVIDENCE, (shown.label,), shown.log_evidence)
-            for family, shares in zip((INTENDED, ACTUAL), shown.shares, strict=True):
-                for variant, share in zip(shown.variants, shares, strict=False):
-                    page.put(family, (shown.label, variant), share)
+        now_ms, held = self._clock.now_ms(), dict(self._held)
+        for number, judged_ms in dict(self._judged_ms).items():
+            if now_ms - judged_ms < SHOWN_MS:
+                _put(page, held[number].shown)
 
     async def _newest(self, now_ms: int) -> dict[int, int]:
         age_ms = None if self._revisions_ms is None else now_ms - self._revisions_ms
@@ -133,7 +137,8 @@ class SplitCheck:
         kept = {version: assigners[version] for version in state.versions() & assigners.keys()}
         verdict = _verdict(experiment, state, before)
         shown = _shown(experiment, state)
-        return _Held(change.revision, hour, state, kept, verdict, shown)
+        key = (change.revision, experiment.revision, hour)
+        return _Held(*key, state, kept, verdict, shown)
 
     async def _assigners(
         self, number: int, pulls: Pulls, held: _Held | None
@@ -160,8 +165,19 @@ def _state(experiment: Experiment, pulls: Pulls, assigners: dict[int, Assigner])
 
 
 def _shown(experiment: Experiment, state: SplitState) -> _Shown:
-    ids = tuple(variant.id for variant in experiment.variants)
+    ids = tuple(
+        None if variant.state is VariantState.RETIRED else variant.id
+        for variant in experiment.variants
+    )
     return _Shown(label_of(experiment), ids, state.recent(), state.test.log_evidence)
+
+
+def _put(page: Page, shown: _Shown) -> None:
+    page.put(EVIDENCE, (shown.label,), shown.log_evidence)
+    for family, shares in zip((INTENDED, ACTUAL), shown.shares, strict=True):
+        for variant, share in zip(shown.variants, shares, strict=False):
+            if variant is not None:
+                page.put(family, (shown.label, variant), share)
 
 
 def _verdict(experiment: Experiment, state: SplitState, before: CheckState) -> Verdict:

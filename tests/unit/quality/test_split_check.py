@@ -48,7 +48,7 @@ class Watched:
         created_at_ms = self.rig.clock.now_ms()
         self.experiment = replace(self.experiment, created_at_ms=created_at_ms)
         self.splits = CountingSplits(self.rig.ledger, self.rig.allocations)
-        self.check = SplitCheck(self.splits)
+        self.check = SplitCheck(self.splits, self.rig.clock)
         await self.allocate(1)
         return self
 
@@ -83,7 +83,7 @@ class Watched:
 
     async def judge_anew(self) -> Verdict:
         """Judge as a worker does that has just started."""
-        fresh = SplitCheck(MemorySplitStore(self.rig.ledger, self.rig.allocations))
+        fresh = SplitCheck(MemorySplitStore(self.rig.ledger, self.rig.allocations), self.rig.clock)
         return await fresh.judge(self.experiment, self.rig.clock.now_ms())
 
 
@@ -265,3 +265,14 @@ async def test_the_page_shows_the_last_day(watched: Watched) -> None:
     assert f'{INTENDED.exposed_name}{{experiment="spring",variant="a"}} 0.5' in lines
     evidence = f'{EVIDENCE.exposed_name}{{experiment="spring"}} {verdict.figures["log_evidence"]!r}'
     assert evidence in lines
+
+
+async def test_the_page_forgets_what_is_judged_no_more(watched: Watched) -> None:
+    await watched.send(2, 1, 1)
+    await watched.judge()
+    watched.rig.clock.at_ms += HOUR_MS
+    page = Page()
+
+    watched.check.write(page)
+
+    assert page.text() == b""
