@@ -21,6 +21,7 @@ PACKAGE_OF_TOOL = {
     "chromium": "chromium",
     "curl": "curl",
     "kubectl": "kubernetes-client",
+    "pgbouncer": "pgbouncer",
     "promtool": "prometheus",
     "wrk": "wrk",
 }

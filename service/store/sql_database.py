@@ -42,6 +42,8 @@ def database_url(text: str) -> URL:
         url = None
     if url is None or url.drivername not in DRIVERS:
         raise ValueError("DATABASE_URL must be sqlite:///path or postgresql://user@host/name")
+    if url.query.get("pool_mode", "session") not in sql_engines.POOL_MODES:
+        raise ValueError("DATABASE_URL's pool_mode is session or transaction, as of PgBouncer")
     return url
 
 
@@ -84,6 +86,7 @@ class SqlDatabase:
     def __init__(self, url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = database_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        self._is_pooled = sql_engines.is_behind_pooler(self._url)
         self._timeout_seconds = timeout_seconds
         writers = 1 if self.is_sqlite else WRITERS
         self._writer, self._reader = self._engines(writers + READERS + REPORTERS)
@@ -169,6 +172,8 @@ class SqlDatabase:
     ) -> T:
         with translated_errors(), talk, engine.begin() as connection:
             talk.begin(sql_engines.line_of(connection))
+            if self._is_pooled:
+                sql_engines.bound_transaction(connection, self._timeout_seconds)
             if is_patient and not self.is_sqlite:
                 sql_engines.allow_seconds(connection, PATIENT_SECONDS)
             return work(connection)

@@ -24,7 +24,15 @@ _CHECKPOINT_PAGES = 8_000
 _CONNECT_SECONDS_MAX = 2
 # Plans are made once, for they take as long as the statements; one made while a table was small
 # must not go on reading all of it when it has grown.
-_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+_PLANS = {
+    "timezone": "UTC",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+}
+_POOL_MODE, _SESSION = "pool_mode", "session"
+POOL_MODES = (_SESSION, "transaction")
+# A prepared statement lives in a connection of the server: the next transaction has another one.
+_POOLED = {"prepare_threshold": None}
 _POSTGRES_17 = 170_000
 _IDLE = "idle_in_transaction_session_timeout"
 
@@ -89,12 +97,9 @@ def _begin_immediately(connection: Connection) -> None:
 def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tuple[Engine, Engine]:
     """Return two faces of one bounded pool: writing, and reading one snapshot."""
     milliseconds = int(timeout_seconds * 1000)
-    # A process that is frozen in a transaction, or whose machine is gone, must not keep its locks:
-    # nobody would learn from an experiment whose row it had taken. Only newer servers see an end
-    # to what was left in the midst of several statements that were sent at once.
-    limits = f"-c statement_timeout={milliseconds} -c {_IDLE}={milliseconds}"
+    is_pooled = is_behind_pooler(url)
     writer = create_engine(
-        url,
+        url.difference_update_query([_POOL_MODE]),
         hide_parameters=True,
         pool_size=connections,
         max_overflow=0,
@@ -102,14 +107,37 @@ def postgres_engines(url: URL, timeout_seconds: float, connections: int) -> tupl
         connect_args={
             "connect_timeout": _CONNECT_SECONDS_MAX,
             "tcp_user_timeout": milliseconds,
-            "options": f"{limits} -c timezone=UTC {_PLANS}",
             "application_name": "promobandit",
+            **(_POOLED if is_pooled else {"options": _options(milliseconds)}),
         },
     )
-    event.listen(writer, "connect", partial(_bound_transactions, milliseconds=2 * milliseconds))
+    if not is_pooled:
+        event.listen(writer, "connect", partial(_bound_transactions, milliseconds=2 * milliseconds))
     event.listen(writer, "handle_error", _leave_if_demoted)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return writer, reader
+
+
+def is_behind_pooler(url: URL) -> bool:
+    """Whether each transaction may get another connection of the server, as PgBouncer has it."""
+    return url.query.get(_POOL_MODE, _SESSION) != _SESSION
+
+
+def _options(milliseconds: int) -> str:
+    # A process that is frozen in a transaction, or whose machine is gone, must not keep its locks:
+    # nobody would learn from an experiment whose row it had taken. Only newer servers see an end
+    # to what was left in the midst of several statements that were sent at once.
+    limits = {"statement_timeout": milliseconds, _IDLE: milliseconds, **_PLANS}
+    return " ".join(f"-c {name}={value}" for name, value in limits.items())
+
+
+def bound_transaction(connection: Connection, seconds: float) -> None:
+    """Set for a transaction what the connections of a pooler cannot be given for all of theirs."""
+    milliseconds = int(seconds * 1000)
+    limits = {"statement_timeout": milliseconds, _IDLE: milliseconds, **_PLANS}
+    newer = dict.fromkeys(_newer_limits(_postgres_line(connection)), 2 * milliseconds)
+    wishes = (f"set_config('{name}', '{value}', true)" for name, value in (limits | newer).items())
+    connection.exec_driver_sql(f"SELECT {', '.join(wishes)}")
 
 
 def _bound_transactions(line: PostgresLine, _record: object, milliseconds: int) -> None:
