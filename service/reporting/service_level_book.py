@@ -18,7 +18,7 @@ from service.reporting.service_levels import (
     hourly_quantiles,
     service_levels,
 )
-from service.sla import HOUR, MONTH
+from service.sla import HOUR, MONTH, Window
 from service.store.service_level_ports import ServiceLevelStore
 
 KEPT_MS = {MINUTE_MS: 2 * HOUR_MS, HOUR_MS: 31 * DAY_MS}  # How long, by length of the stretches.
@@ -27,6 +27,27 @@ CELLS_AT_ONCE = 2_000  # Of one transaction.
 ANSWER_SECONDS_MAX = 2.0  # Then this process answers for itself.
 CLOSE_SECONDS_MAX = 1.0
 FORGET_MS = 10 * MINUTE_MS
+PAST_MS = 5 * MINUTE_MS  # A month is 150,000 rows: those of the past are read no more often.
+
+
+class _PastHours:
+    """The sums of the hours that are over, read every few minutes, with those of the last ones."""
+
+    def __init__(self) -> None:
+        self._sums: Counts = {}
+        self._until_ms = 0
+        self._read_at_ms: int | None = None
+
+    async def sums(self, store: ServiceLevelStore, since_ms: int, now_ms: int) -> Counts:
+        """Return the sums of all hours since a time."""
+        read_at_ms = self._read_at_ms
+        if read_at_ms is None or not read_at_ms <= now_ms < read_at_ms + PAST_MS:
+            # Who flushes late adds to an hour that has ended: the last one is not settled yet.
+            until_ms = now_ms - now_ms % HOUR_MS - 2 * HOUR_MS
+            self._sums = await store.sums(HOUR_MS, since_ms, until_ms)
+            self._until_ms, self._read_at_ms = until_ms, now_ms
+        recent = await store.sums(HOUR_MS, max(since_ms, self._until_ms))
+        return Counter(dict(self._sums)) + Counter(dict(recent))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +84,7 @@ class ServiceLevelBook:
     _sequence: int = field(default=0, init=False)
     _own_sequence: int = field(default=0, init=False)
     _forget_at_ms: int = field(default=0, init=False)
+    _past: _PastHours = field(default_factory=_PastHours, init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def turn(self) -> None:
@@ -134,21 +156,23 @@ class ServiceLevelBook:
         untold = Counter(self._pending)
         if self._flush is not None:
             untold.update(self._flush.cells)
-        return await self._levels(self.store, untold)
+        now_ms = self.clock.now_ms()
+        hour, month = _since_ms(HOUR, now_ms), _since_ms(MONTH, now_ms)
+        minutes = await self.store.sums(MINUTE_MS, hour)
+        hours = await self._past.sums(self.store, month, now_ms)
+        by_window = {
+            HOUR.name: _added(minutes, untold, MINUTE_MS, hour),
+            MONTH.name: _added(hours, untold, HOUR_MS, month),
+        }
+        return service_levels(by_window, now_ms)
 
     async def _of_own(self) -> ServiceLevels:
-        return await self._levels(self.own, {}, THIS_PROCESS)
-
-    async def _levels(
-        self, store: ServiceLevelStore, untold: Mapping[Cell, int], *covers: str
-    ) -> ServiceLevels:
         now_ms = self.clock.now_ms()
-        by_window = {}
-        for window, span_ms in SPAN_MS.items():
-            since_ms = now_ms - window.seconds * SECOND_MS
-            counted = await store.sums(span_ms, since_ms)
-            by_window[window.name] = _added(counted, untold, span_ms, since_ms)
-        return service_levels(by_window, now_ms, **({"covers": covers[0]} if covers else {}))
+        by_window = {
+            HOUR.name: await self.own.sums(MINUTE_MS, _since_ms(HOUR, now_ms)),
+            MONTH.name: await self.own.sums(HOUR_MS, _since_ms(MONTH, now_ms)),
+        }
+        return service_levels(by_window, now_ms, covers=THIS_PROCESS)
 
     def _show(self, levels: ServiceLevels) -> None:
         for level in levels.routes:
@@ -157,6 +181,10 @@ class ServiceLevelBook:
             for name, window in level.windows.items():
                 good = 1.0 if window.good_share is None else window.good_share
                 self.metrics.show_window(level.route, name, good, window.error_budget_left)
+
+
+def _since_ms(window: Window, now_ms: int) -> int:
+    return now_ms - window.seconds * SECOND_MS
 
 
 def _added(counted: Counts, untold: Mapping[Cell, int], span_ms: int, since_ms: int) -> Counts:

@@ -23,11 +23,12 @@ class MemoryServiceLevelStore:
         self._cells.update(flush.cells)
         return True
 
-    async def sums(self, span_ms: int, since_ms: int) -> Counts:
-        """Return the sums of the stretches of one length that began after a time."""
+    async def sums(self, span_ms: int, since_ms: int, until_ms: int | None = None) -> Counts:
+        """Return the sums of the stretches of one length that began in a time."""
         found: Counter[Bucket] = Counter()
         for cell, count in self._cells.items():
-            if cell.span_ms == span_ms and cell.start_ms > since_ms:
+            is_within = until_ms is None or cell.start_ms <= until_ms
+            if cell.span_ms == span_ms and cell.start_ms > since_ms and is_within:
                 found[cell.bucket] += count
         return dict(found)
 

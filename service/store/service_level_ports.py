@@ -30,8 +30,8 @@ class ServiceLevelStore(Protocol):
         """
         ...
 
-    async def sums(self, span_ms: int, since_ms: int) -> Counts:
-        """Return the sums of the stretches of one length that began after a time.
+    async def sums(self, span_ms: int, since_ms: int, until_ms: int | None = None) -> Counts:
+        """Return the sums of the stretches of one length that began in a time.
 
         Parameters
         ----------
@@ -39,6 +39,8 @@ class ServiceLevelStore(Protocol):
             The length of the stretches: a minute's or an hour's.
         since_ms
             Those that began at this time or before are left out.
+        until_ms
+            So are those that began after this time; none are if it is None.
 
         Raises
         ------

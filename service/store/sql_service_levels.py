@@ -25,9 +25,9 @@ class SqlServiceLevelStore:
         """Add what a process counted, in one transaction."""
         return await self._database.write(partial(_add, flush=flush))
 
-    async def sums(self, span_ms: int, since_ms: int) -> Counts:
-        """Return the sums of the stretches of one length that began after a time."""
-        query = partial(_sums, span_ms=span_ms, since_ms=since_ms)
+    async def sums(self, span_ms: int, since_ms: int, until_ms: int | None = None) -> Counts:
+        """Return the sums of the stretches of one length that began in a time."""
+        query = partial(_sums, span_ms=span_ms, since_ms=since_ms, until_ms=until_ms)
         return await self._database.read(query, is_report=True)
 
     async def forget(self, span_ms: int, before_ms: int) -> int:
@@ -83,7 +83,7 @@ def _rows(cells: Mapping[Cell, int]) -> list[dict[str, object]]:
     ]
 
 
-def _sums(connection: Connection, span_ms: int, since_ms: int) -> Counts:
+def _sums(connection: Connection, span_ms: int, since_ms: int, until_ms: int | None) -> Counts:
     columns = service_levels.c
     bucket = (columns.route, columns.is_bad, columns.upto_us)
     query = (
@@ -91,6 +91,8 @@ def _sums(connection: Connection, span_ms: int, since_ms: int) -> Counts:
         .where(columns.span_ms == span_ms, columns.start_ms > since_ms)
         .group_by(*bucket)
     )
+    if until_ms is not None:
+        query = query.where(columns.start_ms <= until_ms)
     # PostgreSQL sums up to NUMERIC.
     return {Bucket(*key): int(total) for *key, total in connection.execute(query)}
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
+from starlette.types import Message
 
 from tests.fakes import House
 
@@ -49,3 +52,24 @@ async def test_answers_have_exactly_the_fields_of_their_schema(client: httpx.Asy
     assert answer.keys() == schemas["ServiceLevels"]["properties"].keys()
     assert first.keys() == schemas["RouteLevel"]["properties"].keys()
     assert first["windows"]["30d"].keys() == schemas["WindowLevel"]["properties"].keys()
+
+
+async def test_the_time_in_which_a_caller_sends_a_body_is_not_the_services(house: House) -> None:
+    seconds = 0.3
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        await asyncio.sleep(seconds)
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+    scope = {"type": "http", "method": "POST", "path": "/reward", "query_string": b""}
+    client = ("127.0.0.1", 1)
+    await house.app({**scope, "headers": headers, "client": client}, receive, send)
+
+    taken = house.metrics.service_levels.take()
+    assert sent[0]["status"] == 422
+    assert [bucket.upto_us < seconds * 1_000_000 for bucket in taken] == [True]

@@ -45,6 +45,7 @@ async def test_counts_of_all_processes_add_up_by_minute_and_by_hour(
     assert await store.sums(MINUTE_MS, START_MS) == {GOOD: 10, BAD: 4}
     assert await store.sums(HOUR_MS, START_MS - 1) == {GOOD: 20, BAD: 8}
     assert await store.sums(HOUR_MS, START_MS) == COUNTS
+    assert await store.sums(MINUTE_MS, 0, START_MS) == {GOOD: 10, BAD: 4}
     assert await store.sums(HOUR_MS, START_MS + HOUR_MS) == {}
 
 

@@ -19,6 +19,7 @@ class FailingStore(MemoryServiceLevelStore):
 
     is_away = False
     loses_answers = False
+    read_ms = 0  # How much time all sums together were of.
 
     async def add(self, flush: LevelFlush) -> bool:
         """Add a flush, or fail before or after."""
@@ -27,10 +28,11 @@ class FailingStore(MemoryServiceLevelStore):
         self._fail_if(self.loses_answers)
         return added
 
-    async def sums(self, span_ms: int, since_ms: int) -> Counts:
+    async def sums(self, span_ms: int, since_ms: int, until_ms: int | None = None) -> Counts:
         """Return sums, or fail."""
         self._fail_if(self.is_away or self.loses_answers)
-        return await super().sums(span_ms, since_ms)
+        self.read_ms += (until_ms or since_ms + HOUR_MS) - since_ms
+        return await super().sums(span_ms, since_ms, until_ms)
 
     def _fail_if(self, is_failing: bool) -> None:
         if is_failing:
@@ -102,6 +104,29 @@ async def test_windows_move_on(store: FailingStore, clock: FrozenClock) -> None:
         seen.append([(await process.window(name)).requests for name in ("1h", "30d")])
 
     assert seen == [[5, 5], [5, 10], [5, 5]]
+
+
+async def test_a_month_is_read_rarely_and_yet_complete(
+    store: FailingStore, clock: FrozenClock
+) -> None:
+    process, late = Process(store, clock), Process(store, clock, "late")
+    for _ in range(4):
+        process.answers(1)
+        await process.book.turn()
+        clock.at_ms += HOUR_MS
+    late.answers(1)
+    await late.book.answer()  # It tells the store of this hour only when the hour is over.
+    clock.at_ms += HOUR_MS
+    store.read_ms = 0
+    for _ in range(60):
+        process.answers(1)
+        await process.book.turn()
+        clock.at_ms += 1_000
+    read_ms = store.read_ms
+    await late.book.turn()
+
+    assert read_ms < 40 * DAY_MS  # Once the month, and 60 times some hours.
+    assert (await process.window("30d")).requests == 65
 
 
 async def test_a_process_answers_for_itself_while_the_store_is_away(
