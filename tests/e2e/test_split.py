@@ -10,8 +10,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from service.bootstrap.system import SystemClock
+from service.domain.allocation import Allocation
+from service.domain.clock import SECOND_MS
+from service.domain.decision import Decision, Source, decision_key
+from service.domain.quality import CheckState
+from service.quality.split import SplitCheck
+from service.store.sql_allocations import SqlAllocationStore
+from service.store.sql_experiments import SqlExperimentStore
+from service.store.sql_ledger import SqlLedger
+from service.store.sql_split import SqlSplitStore
 from tests.e2e.marketing import VARIANTS, Marketing, wait_until
 from tests.servers import promobandit_service
+from tests.sql_stores import opened
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 NAMES = [str(variant["id"]) for variant in VARIANTS]
@@ -19,9 +30,13 @@ POLICIES = ["ucb1", "ucb1_tuned", "kl_ucb", "bayes_ucb"]
 
 
 @pytest.fixture(scope="module")
-def marketing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marketing]:
-    directory: Path = tmp_path_factory.mktemp("split") / "data"
-    with promobandit_service(directory) as service:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("split") / "data"
+
+
+@pytest.fixture(scope="module")
+def marketing(data: Path) -> Iterator[Marketing]:
+    with promobandit_service(data) as service:
         marketing = Marketing(service.url)
         with marketing.client:
             yield marketing
@@ -113,3 +128,71 @@ def test_one_send_before_any_reward_stays_near_an_even_split(
     shares = [sum(d["variant"] == name for d in decisions) / 100_000 for name in NAMES]
 
     assert max(shares) <= 1 / 3 + 0.05
+
+
+async def test_the_watch_finds_nothing_until_somebody_tilts_the_sampler(
+    learned: Marketing, data: Path
+) -> None:
+    """Chance alone fails one run in 1,000; it never brings the tilted sampler below an alarm."""
+    learned.put("watched", exploration_floor=0.05, holdout={"share": 0.1, "kind": "uniform"})
+    decisions = learned.send("watched", "first", [f"w-{i}" for i in range(10_000)])
+    learned.reward([d["decision_id"] for d in decisions if d["variant"] == "b"][:300])
+    wait_until(lambda: learned.allocation("watched")["version"] > 1)
+    decisions += learned.send("watched", "second", [f"w-{i}" for i in range(10_000)])
+    decisions += [choose_among(learned, f"w-{i}", ["b", "c"]) for i in range(200)]
+    wait_until(lambda: learned.pulls("watched") == 20_200)
+    steered = sum(not d["holdout"] for d in decisions)
+
+    async with opened(f"sqlite:///{data}/ledger.db") as database:
+        ledger, splits = SqlLedger(database), SqlSplitStore(database)
+        experiment = await SqlExperimentStore(database).get(1, "watched")
+        check = SplitCheck(splits, SystemClock())
+        honest = await check.judge(experiment, SystemClock().now_ms())
+        differences = await ledger.recount(experiment.number)
+        head = await SqlAllocationStore(database).head(experiment.number)
+        assert head is not None
+        for batch in tilted(head, 5_000):
+            await ledger.append(batch, [])
+        biased = await check.judge(experiment, SystemClock().now_ms() + SECOND_MS)
+
+    assert differences == []
+    assert honest.state is CheckState.ok, honest
+    assert (honest.figures["decisions"], honest.figures["unjudged"]) == (steered, 0)
+    assert biased.state is CheckState.alarm, biased
+    assert biased.figures["decisions"] == steered + 5_000
+
+
+def choose_among(marketing: Marketing, unit: str, eligible: list[str]) -> dict[str, Any]:
+    """Choose for a unit that may get only some variants."""
+    body = {"experiment": "watched", "unit": unit, "occasion": "some", "eligible": eligible}
+    answer = marketing.client.post("/choose", json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def tilted(allocation: Allocation, count: int) -> Iterator[list[Decision]]:
+    """Yield decisions of a sampler that moves a tenth of the leader's share to the control."""
+    rng, shares = np.random.default_rng(20261124), np.array(allocation.propensities)
+    moved = 0.1 * shares.max()
+    shares[shares.argmax()] -= moved
+    shares[allocation.control] += moved
+    for start in range(0, count, 1_000):
+        variants = rng.choice(shares.size, 1_000, p=shares)
+        yield [
+            Decision(
+                key=decision_key(1, allocation.experiment, f"tilted-{start + i}", ""),
+                tenant=1,
+                experiment=allocation.experiment,
+                variant=int(variant),
+                propensity=allocation.propensities[variant],
+                source=int(Source.policy),
+                holdout=False,
+                version=allocation.version,
+                key_id=1,
+                decided_at_ms=SystemClock().now_ms(),
+                unit=f"tilted-{start + i}",
+                occasion="",
+            )
+            for i, variant in enumerate(variants)
+        ]
