@@ -18,6 +18,8 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 ANSWER_SECONDS_MAX = 5.0
 END_SECONDS_MAX = 1.0
 _BUFFER_BYTES = 4 * 1024 * 1024
+# A deadline is an OSError; uvloop raises RuntimeError for a write to what has been closed.
+_GONE = (OSError, EOFError, RuntimeError)
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +46,7 @@ class Scrapes:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS_MAX):
                     return await self._asked(self._shared)
-            except (OSError, EOFError, TimeoutError) as error:
+            except _GONE as error:
                 _log.warning("scraper_failed", reason=type(error).__name__)
         return await asyncio.to_thread(render_shared, self._shared.directory)
 
@@ -57,7 +59,7 @@ class Scrapes:
         """Ask the process; one that was not heard to the end is never asked again."""
         is_told = False
         try:
-            if self._scraper is None:
+            if self._scraper is None or self._scraper.returncode is not None:
                 self._scraper = await _start(shared)
             text = await _ask(self._scraper)
             is_told = True
