@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     api_processes: int = Field(default=1, ge=1)  # That share out a key's rate among them.
     audit_seconds: float = Field(default=600.0, gt=0)
     snapshot_seconds: float = Field(default=60.0, gt=0)
+    quality_seconds: float = Field(default=10.0, gt=0)
     learning_page_seconds: float = Field(default=10.0, gt=0)
     # Hosts of one's own network that webhooks may tell, by plain http too.
     webhook_hosts: Annotated[frozenset[str], NoDecode] = frozenset()

@@ -28,13 +28,14 @@ from service.experiments import Experiments
 from service.metrics import Metrics
 from service.metrics.scrapes import Scrapes
 from service.privacy import Erasures
+from service.quality import Healths
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
 from service.rewards import Rewards, Tallies
 from service.store.memory_access import MemoryActStore
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_privacy import MemoryErasureStore
-from service.store.memory_quality import MemoryTallyStore
+from service.store.memory_quality import MemoryQualityStates, MemoryTallyStore
 from service.store.memory_redis import MemoryAllocations, MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryAllocationStore, MemoryExperimentStore
 from service.store.memory_webhooks import MemoryWebhookStore
@@ -148,6 +149,7 @@ class House:
     started: list[str] = field(default_factory=list)
     acts: MemoryActStore = field(default_factory=MemoryActStore)
     tallies: MemoryTallyStore = field(default_factory=MemoryTallyStore)
+    quality_states: MemoryQualityStates = field(default_factory=MemoryQualityStates)
 
     def __post_init__(self) -> None:
         self.stores = stores = AllocationStores(
@@ -194,6 +196,7 @@ class House:
             allocations=self.tables,
             reports=Reports(ledger=self.ledger, tables=self.tables, clock=self.clock),
             exports=Exports(self.store, self.ledger, lambda: self.codec),
+            healths=Healths(self.quality_states, self.tables),
             erasures=Erasures(
                 store=MemoryErasureStore(self.ledger, self.acts),
                 make_id=lambda: f"{next(ids):032x}",

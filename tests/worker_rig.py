@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.allocations import AllocationStores, Allocator, ServingTables
@@ -10,10 +11,12 @@ from service.domain.allocation import Allocation
 from service.domain.decision import Decision, Source, decision_key
 from service.domain.experiment import Experiment, PolicySpec, Variant
 from service.domain.reward import MICROS, Reward, RewardStatus
+from service.errors import LedgerUnavailableError
 from service.metrics import Metrics
 from service.store.memory_ledger import MemoryLedger
 from service.store.memory_redis import MemoryAllocations
 from service.store.memory_sql import MemoryAllocationStore, MemoryExperimentStore
+from service.store.records import LedgerOutcome, OutboxPosition
 from tests.store_records import HandClock
 
 UNIFORM = (2**30, 2**30, 2**30, 2**30)
@@ -33,6 +36,24 @@ def an_experiment(name: str = "spring", policy: PolicySpec = PolicySpec()) -> Ex
         variants=variants("a", "b", "c", "d"),
         policy=policy,
     )
+
+
+class FailingOnce(MemoryLedger):
+    """A ledger whose first append fails."""
+
+    has_failed = False
+
+    async def append(
+        self,
+        decisions: Sequence[Decision],
+        rewards: Sequence[Reward],
+        position: OutboxPosition | None = None,
+    ) -> LedgerOutcome:
+        """Append, from the second time on."""
+        if not self.has_failed:
+            self.has_failed = True
+            raise LedgerUnavailableError("SQL is down for a moment")
+        return await super().append(decisions, rewards, position)
 
 
 @dataclass

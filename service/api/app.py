@@ -18,6 +18,7 @@ from service.api import (
     openapi_http,
     operations,
     privacy,
+    quality,
     reports,
     sla,
     trail,
@@ -94,7 +95,7 @@ def _inner(services: Services, authentication: Authentication, admission: Admiss
     )
     app.state.services = services
     app.state.admission = admission
-    rooms = (experiments, reports, exports, privacy, webhooks, operations, sla, trail)
+    rooms = (experiments, reports, quality, exports, privacy, webhooks, operations, sla, trail)
     routers = [room.router for room in rooms]
     for router in routers:
         app.include_router(router)

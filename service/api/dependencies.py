@@ -21,6 +21,7 @@ from service.experiments import Experiments, Target
 from service.metrics import Metrics
 from service.metrics.scrapes import Scrapes
 from service.privacy import Erasures
+from service.quality import Healths
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
 from service.reporting.service_level_book import ServiceLevelBook
@@ -67,6 +68,7 @@ class Services:
     allocations: Tables
     reports: Reports
     exports: Exports
+    healths: Healths
     erasures: Erasures
     webhooks: Webhooks
     metrics: Metrics

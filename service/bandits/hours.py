@@ -68,6 +68,17 @@ def grid_of(rows: Sequence[Hour], start: int, end: int, bins: int) -> Grid:
     return Grid(start, pulls, conversions, values, squares, delays)
 
 
+def edges_of(edges: Sequence[float]) -> FloatArray:
+    """Return the upper edges of a histogram's bins as an array.
+
+    Parameters
+    ----------
+    edges
+        In hours, rising.
+    """
+    return np.array(edges, float)
+
+
 def incidence(grid: Grid, edges: FloatArray, as_of: float) -> FloatArray:
     """Return conversions per decision by delay bin, of decisions old enough to have had them.
 

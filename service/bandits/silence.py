@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.bandits.arrays import FloatArray
 
@@ -17,7 +17,7 @@ class Silence(NamedTuple):
     longest: float
 
 
-def silence(expected: FloatArray, has_come: NDArray[np.bool_], last: float) -> Silence:
+def silence(expected: FloatArray, has_come: Sequence[bool], last: float) -> Silence:
     """Return how much is missing, measured in events rather than in hours.
 
     Parameters
@@ -44,12 +44,12 @@ def silence(expected: FloatArray, has_come: NDArray[np.bool_], last: float) -> S
 
     Examples
     --------
-    >>> came = np.array([True, False, False, True, True, False])
+    >>> came = [True, False, False, True, True, False]
     >>> silence(np.full(6, 2.0), came, 4.5)
     Silence(expected=3.0, longest=6.0)
     """
     until = np.concatenate(([0.0], np.cumsum(expected)))
-    came = np.flatnonzero(has_come)
+    came = np.flatnonzero(np.array(has_come, bool))
     middles = (until[came] + until[came + 1]) / 2.0
     gaps = np.diff(middles)[np.diff(came) > 1]
     missing = until[-1] - np.interp(last, np.arange(len(until)), until)

@@ -32,6 +32,7 @@ from service.metrics import Metrics
 from service.metrics.scrapes import Scrapes
 from service.metrics.shared import SharedMetrics
 from service.privacy import Erasures
+from service.quality import Healths
 from service.reporting.exports import Exports
 from service.reporting.report import Reports
 from service.reporting.service_level_book import ServiceLevelBook
@@ -193,6 +194,7 @@ def _services(process: ApiProcess, settings: Settings) -> Services:
         exports=Exports(
             experiments=sql.experiments, ledger=sql.ledger, codec=process.keys.signing.codec
         ),
+        healths=Healths(sql.quality_states, tables),
         erasures=Erasures(store=sql.erasures, make_id=lambda: secrets.token_hex(16), clock=clock),
         webhooks=Webhooks(
             store=sql.webhooks,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -12,6 +13,7 @@ from service.allocations.learning import LearningFigures
 from service.allocations.schedule import AllocationSchedule
 from service.allocations.traces import Traces
 from service.bootstrap import keys
+from service.bootstrap.quality import build_quality
 from service.bootstrap.stores import allocation_stores, open_redis, open_sql, prepare_schema
 from service.bootstrap.system import SystemClock, jitter
 from service.domain.clock import Clock
@@ -23,6 +25,8 @@ from service.settings import Settings
 from service.store.outbox_reader import SegmentReader
 from service.store.quarantine import QuarantineFiles
 from service.store.records import RecountDifference
+from service.store.webhook_posts import WebhookPosts
+from service.webhooks import Deliverer
 from service.worker.audit import Audit, differences
 from service.worker.drain import Drain
 from service.worker.lease import Lease
@@ -52,15 +56,16 @@ def build_worker(
     allocator = Allocator(stores, clock, metrics, traces.version)
     schedule = AllocationSchedule(allocator, stores, clock, metrics, traces)
 
-    async def prepare() -> None:
-        await prepare_schema(sql, migrate=migrate)
+    posts = WebhookPosts(settings.webhook_hosts)
 
     async def close() -> None:
+        await posts.close()
         await redis.close()
         await sql.database.dispose()
 
     # Whoever has figures of each experiment adds its writer here.
-    writers: Sequence[Writer] = (LearningFigures(allocator.learned, clock),)
+    quality = build_quality(sql, clock)
+    writers: Sequence[Writer] = (LearningFigures(allocator.learned, clock), *quality.writers)
     lease = Lease(sql.leases, LEASE_NAME, _token())
     reader, quarantine = SegmentReader(settings.outbox, clock), QuarantineFiles(settings.outbox)
     days = settings.retention_days
@@ -74,18 +79,25 @@ def build_worker(
         eraser=Eraser(sql.erasures, reader, quarantine, clock, metrics),
         retention=Retention(sql.retention, clock, metrics, days),
         quarantines=Quarantines(sql.erasures, quarantine, clock, days),
+        quality=quality.watch,
         page=LearningPage(_page(settings, shared), writers, lambda: lease.is_held, clock),
+        webhooks=Deliverer(sql.webhooks, posts, clock, metrics),
         lease=lease,
-        intervals=Intervals(
-            audit_seconds=settings.audit_seconds,
-            snapshot_seconds=settings.snapshot_seconds,
-            page_seconds=settings.learning_page_seconds,
-        ),
+        intervals=_intervals(settings),
         clock=clock,
         metrics=metrics,
         jitter=jitter,
-        prepare=prepare,
+        prepare=partial(prepare_schema, sql, migrate=migrate),
         close=close,
+    )
+
+
+def _intervals(settings: Settings) -> Intervals:
+    return Intervals(
+        audit_seconds=settings.audit_seconds,
+        snapshot_seconds=settings.snapshot_seconds,
+        quality_seconds=settings.quality_seconds,
+        page_seconds=settings.learning_page_seconds,
     )
 
 

@@ -14,7 +14,9 @@ from service.errors import UnavailableError
 from service.logs import logger
 from service.metrics import Metrics
 from service.privacy import Eraser, Quarantines, Retention
+from service.quality import QualityWatch
 from service.sla import ALLOCATION_INTERVAL_MS
+from service.webhooks import Deliverer
 from service.worker.audit import Audit
 from service.worker.drain import Drain
 from service.worker.lease import RENEW_SECONDS, Lease
@@ -36,6 +38,7 @@ RESTORE_SECONDS = 1.0
 ERASE_SECONDS = 0.5
 QUARANTINE_SECONDS = 10.0
 WRITE_BACK_SECONDS = 0.2
+WEBHOOKS_SECONDS = 1.0
 WAIT_FOR_LEASE_SECONDS = 0.2
 STOP_SECONDS_MAX = 3.0
 _NOT_HELD = object()
@@ -51,6 +54,7 @@ class Intervals:
     audit_first_seconds: float = 15.0
     snapshot_seconds: float = 60.0
     page_seconds: float = 10.0
+    quality_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,8 @@ class Worker:
     eraser: Eraser
     retention: Retention
     quarantines: Quarantines
+    webhooks: Deliverer
+    quality: QualityWatch
     page: LearningPage
     lease: Lease
     intervals: Intervals
@@ -137,6 +143,8 @@ class Worker:
             self._loop("quarantine", self.quarantines.turn, every(QUARANTINE_SECONDS)),
             self._leased("erase", self.eraser.turn, every(ERASE_SECONDS)),
             self._leased("retention", self.retention.turn, _retention_pause),
+            self._leased("webhooks", self.webhooks.turn, _webhooks_pause),
+            self._leased("quality", self.quality.turn, every(self.intervals.quality_seconds)),
             self._leased("snapshot", self.snapshots.turn, every(snapshot)),
             self._loop("page", self.page.turn, self._page_pause),
             replace(
@@ -190,6 +198,10 @@ def _allocate_pause(has_more: object) -> float:
 
 def _retention_pause(has_more: object) -> float:
     return DRAIN_PAUSE_SECONDS if has_more else CLEAN_SECONDS
+
+
+def _webhooks_pause(has_more: object) -> float:
+    return 0.0 if has_more else WEBHOOKS_SECONDS
 
 
 def _write_back_pause(written: object) -> float:

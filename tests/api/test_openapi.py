@@ -30,6 +30,7 @@ ROUTES = {
     f"POST {VARIANT}/pause": WRITE,
     f"POST {VARIANT}/resume": WRITE,
     f"POST {VARIANT}/retire": WRITE,
+    f"GET {ONE}/health": READ,
     f"GET {ONE}/report": READ,
     f"GET {ONE}/report.csv": READ,
     f"GET {ONE}/decisions.ndjson": READ,

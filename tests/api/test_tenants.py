@@ -36,6 +36,7 @@ NEEDED = {
     "POST /experiments/{experiment_id}/variants/{variant_id}/pause": Scope.ADMIN,
     "POST /experiments/{experiment_id}/variants/{variant_id}/resume": Scope.ADMIN,
     "POST /experiments/{experiment_id}/variants/{variant_id}/retire": Scope.ADMIN,
+    "GET /experiments/{experiment_id}/health": Scope.REPORT,
     "GET /experiments/{experiment_id}/report": Scope.REPORT,
     "GET /experiments/{experiment_id}/report.csv": Scope.REPORT,
     "GET /experiments/{experiment_id}/decisions.ndjson": Scope.REPORT,

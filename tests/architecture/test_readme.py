@@ -15,6 +15,7 @@ from service.api import (
     hot_openapi,
     operations,
     privacy,
+    quality,
     reports,
     sla,
     trail,
@@ -48,7 +49,8 @@ def first_cells(text: str) -> list[str]:
 
 def routes() -> Iterator[str]:
     app = FastAPI()
-    for room in (experiments, reports, exports, operations, sla, trail, privacy, webhooks):
+    rooms = (experiments, reports, quality, exports, operations, sla, trail, privacy, webhooks)
+    for room in rooms:
         app.include_router(room.router)
     for path, operations_of in hot_openapi.describe(app.openapi())["paths"].items():
         for method in operations_of:

@@ -96,10 +96,10 @@ def test_arrivals_spread_what_was_sent_over_the_hours_that_follow() -> None:
 
 
 def test_a_silence_is_measured_from_the_last_one_on() -> None:
-    came = np.array([True, False, True, True, False, False])
+    came = [True, False, True, True, False, False]
 
     found = silence(np.array([4.0, 6.0, 2.0, 2.0, 1.0, 8.0]), came, 3.5)
-    nothing = silence(np.ones(3), np.zeros(3, bool), 0.0)
+    nothing = silence(np.ones(3), [False] * 3, 0.0)
 
     assert found == (10.0, 9.0)
     assert nothing == (3.0, 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,13 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from service.domain.clock import DAY_MS, MINUTE_MS
-from service.domain.decision import Decision, Source, replay_of
-from service.domain.reward import Reward
+from service.domain.decision import Source, replay_of
 from service.errors import LedgerUnavailableError
 from service.metrics.page import PageFile
 from service.privacy import Eraser, Quarantines, Retention
 from service.store.memory_access import MemoryActStore
-from service.store.memory_ledger import MemoryLedger
 from service.store.memory_privacy import (
     MemoryErasureStore,
     MemoryQuarantine,
@@ -25,13 +23,13 @@ from service.store.memory_privacy import (
 )
 from service.store.memory_redis import MemoryOutbox, MemoryReplays
 from service.store.memory_sql import MemoryLeaseStore, MemorySnapshotStore
+from service.store.memory_webhooks import MemoryWebhookStore
 from service.store.records import (
     Chunk,
-    LedgerOutcome,
-    OutboxPosition,
     RecountDifference,
     Segment,
 )
+from service.webhooks import Deliverer
 from service.worker.audit import Audit
 from service.worker.drain import Drain
 from service.worker.lease import Lease
@@ -40,25 +38,9 @@ from service.worker.restore import Restore
 from service.worker.snapshots import Snapshots
 from service.worker.worker import Intervals, Worker
 from service.worker.write_back import WriteBack
-from tests.worker_rig import Rig
-
-
-class FailingOnce(MemoryLedger):
-    """A ledger whose first append fails."""
-
-    has_failed = False
-
-    async def append(
-        self,
-        decisions: Sequence[Decision],
-        rewards: Sequence[Reward],
-        position: OutboxPosition | None = None,
-    ) -> LedgerOutcome:
-        """Append, from the second time on."""
-        if not self.has_failed:
-            self.has_failed = True
-            raise LedgerUnavailableError("SQL is down for a moment")
-        return await super().append(decisions, rewards, position)
+from tests.quality_rig import a_watch
+from tests.receivers import Receiver
+from tests.worker_rig import FailingOnce, Rig
 
 
 class WholeWorker:
@@ -112,6 +94,10 @@ class WholeWorker:
             eraser=Eraser(erasures, self.outbox, quarantine, rig.clock, rig.metrics),
             retention=Retention(MemoryRetentionStore(rig.ledger), rig.clock, rig.metrics, None),
             quarantines=Quarantines(erasures, quarantine, rig.clock, None),
+            webhooks=Deliverer(
+                MemoryWebhookStore(MemoryActStore()), Receiver(), rig.clock, rig.metrics
+            ),
+            quality=a_watch(rig),
             page=LearningPage(self.page, (), lambda: lease.is_held, rig.clock),
             lease=lease,
             intervals=Intervals(audit_first_seconds=0.0),
