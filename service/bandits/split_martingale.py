@@ -9,7 +9,6 @@ from math import inf, log, log2
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 from service.bandits.arrays import FloatArray, IntArray
 from service.bandits.sample_ratio import (
@@ -153,9 +152,10 @@ class SplitMartingale:
                 self._alarm_revision = None
                 self._begin(hour, self.n_variants)
             self._take(hour, *_arrays(tuple(some), self.n_variants))
-            if self.log_evidence >= log(ALARM_ODDS):
+            log_evidence = self.log_evidence
+            if log_evidence >= log(ALARM_ODDS):
                 self._alarm_revision = revision
-            elif self.log_evidence < 0.0:
+            elif log_evidence < 0.0:
                 self._alarm_revision = None
 
     def latch(self, other: SplitMartingale) -> None:
@@ -181,11 +181,10 @@ class SplitMartingale:
     def log_evidence(self) -> float:
         """Natural logarithm of the evidence against the intended split; 0 at first."""
         weights = _variant_weights(self._n_first, self.n_variants)
-        with np.errstate(divide="ignore"):
-            terms = np.log(weights)[:, None] - _LOG_TILTS + self._log_sum
-            # What has not started yet, of variants that are here or to come, stands at 1.
-            idle = np.log(1.0 - weights.sum() * self._started)
-        return float(special.logsumexp(np.append(terms.ravel(), idle)))
+        terms = np.log(weights)[:, None] - _LOG_TILTS + self._log_sum
+        # What has not started yet, of variants that are here or to come, stands at 1.
+        idle = log(1.0 - float(weights.sum()) * self._started)
+        return float(np.logaddexp(np.logaddexp.reduce(terms, axis=None), idle))
 
     @property
     def chi_square_p(self) -> float:

@@ -75,7 +75,7 @@ def alarm_after(waves: Iterator[SplitGroup], decisions: int) -> int | None:
 
 
 def test_a_million_honest_decisions_of_thompson_sampling_raise_no_alarm() -> None:
-    """Chance alone fails it in one seed of 1,000 at most, by Ville's inequality; of 300 none did."""
+    """Chance alone fails one seed of 1,000 at most, by Ville's inequality; of 300 none did."""
     assert alarm_after(traffic("thompson", honest, seed=4), 1_000_000) is None
 
 
