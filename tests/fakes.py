@@ -211,7 +211,7 @@ class House:
             metrics=self.metrics,
             scrapes=Scrapes(self.metrics),
             service_levels=book_of(self.metrics, self.clock),
-            health=Health(self.tables, self.outbox, self.ledger, lambda: True),
+            health=Health(self.tables, self.outbox, self.ledger, lambda: True, lambda: False),
             clock=self.clock,
             keyring=self.keyring,
             acts=self.acts,

@@ -13,13 +13,13 @@ from service.allocations import Allocator, ServingTables
 from service.allocations.health import Health
 from service.api.dependencies import Services
 from service.bootstrap.keys import AllKeys, Keys
+from service.bootstrap.schema import Schema
 from service.bootstrap.stores import (
     RedisStores,
     SqlStores,
     allocation_stores,
     open_redis,
     open_sql,
-    prepare_schema,
 )
 from service.bootstrap.system import SystemClock, jitter, nonce
 from service.bulk import Bulk
@@ -50,6 +50,7 @@ FLUSH_SECONDS = 0.5
 TALLIES_SECONDS = 2.0
 KEYS_SECONDS = MINUTE_MS / SECOND_MS
 LEVELS_SECONDS = 10.0  # How far behind what other processes answered may be known.
+SCHEMA_SECONDS = 1.0
 ACCESS_SECONDS = 1.0  # How long a revoked key may still open something.
 LAST_WORDS_SECONDS_MAX = 1.0  # Statistics are worth no more of a stop's time.
 # At the start Redis and SQL are asked at once; without them the loops go on asking.
@@ -70,7 +71,7 @@ class ApiProcess:
     metrics: Metrics
     scrapes: Scrapes
     levels: ServiceLevelBook
-    migrate: bool
+    schema: Schema
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -78,7 +79,7 @@ class ApiProcess:
         """Load what is there, and keep it new from then on."""
         with suppress(UnavailableError, TimeoutError):
             async with asyncio.timeout(START_SECONDS_MAX):
-                await prepare_schema(self.sql, migrate=self.migrate)
+                await self.schema.look()
                 await self.keys.load()
                 await self._refresh_tables()
         self.keys.restore()
@@ -103,6 +104,7 @@ class ApiProcess:
         poll = CHANGE_POLL_MS / SECOND_MS
         return [
             self._loop("tables", self._refresh_tables, every(poll)),
+            self._loop("schema", self.schema.look, every(SCHEMA_SECONDS)),
             self._loop("keys", self.keys.reload_signing, every(KEYS_SECONDS)),
             self._loop("access", self.keys.reload_access, every(ACCESS_SECONDS)),
             self._loop("used-keys", self.keys.keyring.flush_used, every(KEYS_SECONDS)),
@@ -165,7 +167,7 @@ def build_api(
         metrics=metrics,
         scrapes=Scrapes(metrics, shared),
         levels=_levels(sql, metrics, clock),
-        migrate=migrate,
+        schema=Schema(sql.database, migrate=migrate),
     )
     _watch_pools(process)
     return _services(process, settings)
@@ -205,7 +207,13 @@ def _services(process: ApiProcess, settings: Settings) -> Services:
         metrics=metrics,
         scrapes=process.scrapes,
         service_levels=process.levels,
-        health=Health(tables, process.outbox, sql.ledger, lambda: process.keys.keyring.is_loaded),
+        health=Health(
+            tables,
+            process.outbox,
+            sql.ledger,
+            are_keys_loaded=lambda: process.keys.keyring.is_loaded,
+            is_schema_behind=lambda: process.schema.is_behind,
+        ),
         clock=clock,
         keyring=process.keys.keyring,
         acts=sql.acts,

@@ -27,9 +27,15 @@ def downgrade(connection: Connection, revision: str = "base") -> None:
 
 
 def is_current(connection: Connection) -> bool:
-    """Return whether the database stands at the newest revision."""
-    heads = ScriptDirectory.from_config(_config(connection)).get_heads()
-    return MigrationContext.configure(connection).get_current_heads() == tuple(heads)
+    """Return whether the database stands at the newest revision that is known here, or beyond.
+
+    While a release rolls out, processes of the one before it run on the newer schema, which only
+    adds to theirs.
+    """
+    known = ScriptDirectory.from_config(_config(connection))
+    found = set(MigrationContext.configure(connection).get_current_heads())
+    beyond = found - {script.revision for script in known.walk_revisions()}
+    return bool(beyond) or found == set(known.get_heads())
 
 
 def _lock(connection: Connection) -> None:

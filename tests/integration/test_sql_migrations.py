@@ -88,6 +88,17 @@ async def test_an_empty_database_is_not_current(url: str) -> None:
     await database.dispose()
 
 
+async def test_a_database_of_a_newer_release_serves_an_older_one(url: str) -> None:
+    async with opened(url) as database:
+        await database.write(
+            lambda connection: connection.exec_driver_sql(
+                "UPDATE alembic_version SET version_num = 'of the next release'"
+            )
+        )
+
+        assert await database.is_current()
+
+
 async def test_a_downgrade_leaves_nothing_behind(url: str) -> None:
     async with opened(url) as database:
         await database.write(sql_migrations.downgrade)

@@ -176,7 +176,7 @@ async def test_the_newer_table_knows_a_variant_that_the_older_does_not(rig: Rig)
 
 async def test_a_process_is_ready_when_it_can_answer_and_record(rig: Rig) -> None:
     tables, outbox = rig.tables(), MemoryOutbox()
-    health = Health(tables, outbox, rig.ledger, lambda: True)
+    health = Health(tables, outbox, rig.ledger, lambda: True, lambda: False)
     assert await health.reasons() == ["the allocations are not loaded yet"]
 
     await tables.load()
