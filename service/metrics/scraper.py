@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from service.metrics.merging import Merger
 from service.metrics.shared import render_shared
 
 LENGTH_BYTES = 8
@@ -21,9 +22,10 @@ def main() -> None:
     """Answer until nobody asks any more."""
     os.nice(NICENESS)
     gc.freeze()
-    directory, asked, told = Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer
+    directory, merger = Path(sys.argv[1]), Merger()
+    asked, told = sys.stdin.buffer, sys.stdout.buffer
     while asked.readline():
-        text = render_shared(directory)
+        text = render_shared(directory, merger)
         told.write(len(text).to_bytes(LENGTH_BYTES) + text)
         told.flush()
 
