@@ -34,6 +34,7 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(default=None, validation_alias=_plain("REDIS_URL"))
     database_url: SecretStr | None = Field(default=None, validation_alias=_plain("DATABASE_URL"))
+    reports_database_url: SecretStr | None = None
     data_dir: Path = Path("data")
     api_key: SecretStr | None = None  # What the command line shows a running service.
     outbox_dir: Path | None = None
@@ -87,6 +88,12 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{(self.data_dir / 'ledger.db').absolute()}"
+
+    @property
+    def reports_database(self) -> str | None:
+        """The address where reports and exports read; None: in the ledger's own database."""
+        url = self.reports_database_url
+        return None if url is None else url.get_secret_value()
 
     @property
     def redis(self) -> str:

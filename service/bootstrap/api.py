@@ -98,7 +98,7 @@ class ApiProcess:
                 await self.keys.keyring.flush_used()
                 await self.tallies.flush()
         await self.redis.close()
-        await self.sql.database.dispose()
+        await self.sql.close()
 
     def _loops(self) -> list[Loop]:
         poll = CHANGE_POLL_MS / SECOND_MS
@@ -174,10 +174,10 @@ def build_api(
 
 
 def _watch_pools(process: ApiProcess) -> None:
-    pools, database = process.metrics.pools, process.sql.database
+    pools, sql = process.metrics.pools, process.sql
     pools.watch("redis", lambda: process.redis.usage)
-    pools.watch("sql", lambda: database.usage)
-    pools.watch("reports", lambda: database.report_usage)
+    pools.watch("sql", lambda: sql.database.usage)
+    pools.watch("reports", lambda: sql.reports.report_usage)
 
 
 def _services(process: ApiProcess, settings: Settings) -> Services:
@@ -192,9 +192,11 @@ def _services(process: ApiProcess, settings: Settings) -> Services:
             clock=clock,
         ),
         allocations=tables,
-        reports=Reports(ledger=sql.ledger, tables=tables, clock=clock),
+        reports=Reports(ledger=sql.report_ledger, tables=tables, clock=clock),
         exports=Exports(
-            experiments=sql.experiments, ledger=sql.ledger, codec=process.keys.signing.codec
+            experiments=sql.experiments,
+            ledger=sql.report_ledger,
+            codec=process.keys.signing.codec,
         ),
         healths=Healths(sql.quality_states, tables),
         erasures=Erasures(store=sql.erasures, make_id=lambda: secrets.token_hex(16), clock=clock),

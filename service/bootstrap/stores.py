@@ -41,7 +41,9 @@ class SqlStores:
     """What SQL keeps."""
 
     database: SqlDatabase
+    reports: SqlDatabase  # The same one, or a replica of it.
     ledger: SqlLedger
+    report_ledger: SqlLedger
     experiments: SqlExperimentStore
     allocations: SqlAllocationStore
     snapshots: SqlSnapshotStore
@@ -57,6 +59,12 @@ class SqlStores:
     quality_evidence: SqlQualityEvidence
     splits: SqlSplitStore
     webhooks: SqlWebhookStore
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.database.dispose()
+        if self.reports is not self.database:
+            await self.reports.dispose()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +89,13 @@ class RedisStores:
 
 def open_sql(settings: Settings) -> SqlStores:
     """Open the ledger's database; nothing connects yet."""
-    database = SqlDatabase(settings.database)
+    database, replica = SqlDatabase(settings.database), settings.reports_database
+    reports = database if replica is None else SqlDatabase(replica)
     return SqlStores(
         database=database,
+        reports=reports,
         ledger=SqlLedger(database),
+        report_ledger=SqlLedger(reports),
         experiments=SqlExperimentStore(database),
         allocations=SqlAllocationStore(database),
         snapshots=SqlSnapshotStore(database),

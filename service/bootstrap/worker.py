@@ -61,7 +61,7 @@ def build_worker(
     async def close() -> None:
         await posts.close()
         await redis.close()
-        await sql.database.dispose()
+        await sql.close()
 
     # Whoever has figures of each experiment adds its writer here.
     quality = build_quality(sql, clock)
@@ -107,7 +107,7 @@ async def migrate_schema(settings: Settings) -> None:
     try:
         await prepare_schema(sql, migrate=True)
     finally:
-        await sql.database.dispose()
+        await sql.close()
 
 
 async def audit(settings: Settings) -> list[str]:
@@ -116,7 +116,7 @@ async def audit(settings: Settings) -> list[str]:
     try:
         return [_line(number, found) async for number, found in differences(sql.ledger)]
     finally:
-        await sql.database.dispose()
+        await sql.close()
 
 
 async def rotate_signing_key(settings: Settings, actor: str) -> tuple[int, int]:
@@ -125,7 +125,7 @@ async def rotate_signing_key(settings: Settings, actor: str) -> tuple[int, int]:
     try:
         key = await keys.rotate(sql.signing_keys, actor)
     finally:
-        await sql.database.dispose()
+        await sql.close()
     return key.id, key.active_from_ms
 
 
