@@ -41,10 +41,11 @@ class Site:
     stack: ExitStack = field(default_factory=ExitStack)
     _made: int = 0
 
-    def service(self, database_url: str = "") -> Service:
-        """Start the service with its embedded Redis and one API process."""
+    def service(self, database_url: str = "", *, workers: int = 1) -> Service:
+        """Start the service with its embedded Redis and some API processes on the server's core."""
         data_dir = self._folder("service")
-        return self.stack.enter_context(running_service(data_dir, self.cores, database_url))
+        started = running_service(data_dir, self.cores, database_url, workers=workers)
+        return self.stack.enter_context(started)
 
     def floor(self, name: str, redis_url: str = "") -> str:
         """Start a floor on the server's core; return its URL."""
@@ -95,29 +96,31 @@ class Site:
 
 
 @contextmanager
-def running_service(data_dir: Path, cores: Cores, database_url: str = "") -> Iterator[Service]:
-    """Run `promobandit serve` until the block ends; its API process has the server's core."""
+def running_service(
+    data_dir: Path, cores: Cores, database_url: str = "", *, workers: int = 1
+) -> Iterator[Service]:
+    """Run `promobandit serve` until the block ends; its API processes have the server's core."""
     port = free_port()
     # `env` sets the variable for this child only.
     command = ["env", *([f"DATABASE_URL={database_url}"] if database_url else [])]
     command += [sys.executable, "-m", "service", "serve", "--port", str(port)]
-    command += ["--workers", "1", "--data-dir", str(data_dir)]
+    command += ["--workers", str(workers), "--data-dir", str(data_dir)]
     client = Client(port)
     started = time.perf_counter()
     with running(command, data_dir.with_suffix(".log"), client.is_ready) as process:
         seconds = time.perf_counter() - started
-        for api in _api_processes(process.pid):
+        for api in _api_processes(process.pid, workers):
             pin(api.pid, cores.server)
         yield Service(f"http://127.0.0.1:{port}", data_dir, client, seconds)
 
 
-def _api_processes(supervisor: int) -> list[psutil.Process]:
+def _api_processes(supervisor: int, count: int) -> list[psutil.Process]:
     """Find the children that answer HTTP: those that are neither the worker nor Redis."""
     children = psutil.Process(supervisor).children()
     found = [child for child in children if _is_api(child)]
-    if len(found) != 1:
+    if len(found) != count:
         listed = [" ".join(child.cmdline()) for child in children]
-        raise RuntimeError(f"cannot tell the API process among {listed}")
+        raise RuntimeError(f"cannot tell the API processes among {listed}")
     return found
 
 

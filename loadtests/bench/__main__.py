@@ -13,6 +13,7 @@ from loadtests.bench.figures import Figure
 from loadtests.bench.keys import measure_keys
 from loadtests.bench.machine import machine, versions
 from loadtests.bench.memory import measure_memory
+from loadtests.bench.metrics import measure_metrics
 from loadtests.bench.overload import measure_overload
 from loadtests.bench.report import PAGE, RESULTS, ROOT, facts, page, save, table
 from loadtests.bench.rewards import measure_rewards
@@ -31,6 +32,7 @@ SECTIONS: dict[str, Callable[[Run], list[Figure]]] = {
     "scaling": measure_scaling,
     "keys": measure_keys,
     "overload": measure_overload,
+    "metrics": measure_metrics,
 }
 EXIT_MISS = 1
 EXIT_UNABLE = 2

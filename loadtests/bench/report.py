@@ -37,6 +37,8 @@ your own machine: absolute rates are the machine's, so what we promise is ratios
   Thompson draw, HINCRBY and SET for each request.
 - In the open loop requests leave at a constant rate whatever became of those before, and a latency
   counts from when its request was meant to leave.
+- A scrape is one of `/metrics` with 1,000 experiments of three variants, in each of which two API
+  processes have counted. What makes its text shares their core, as a worse case than most.
 """
 
 
