@@ -19,6 +19,9 @@ CONCENTRATION_MAX = 200.0
 CONCENTRATION_MIN = 4.0
 CONCENTRATION_PRIOR = 20.0
 HOURS_TO_LEARN_MIN = 24
+# Of history, the part of hours that is left out as bursts of their own: half a day of four weeks,
+# but not one hour of every night.
+BURSTS_SHARE = 0.02
 
 
 class Burst(NamedTuple):
@@ -53,7 +56,8 @@ def burst(bad: int, total: int, history: Sequence[tuple[int, int]], prior_share:
     the share of all history, shrunk to the prior. c comes from the variance of hourly shares by
     the method of moments: c = (m (1 - m) - v) / v with v = max(0, sum (x_i - m n_i)^2 -
     m (1 - m) sum n_i) / sum n_i (n_i - 1), bounded on both sides. A binomial tail alone would call
-    any retry of a batch an event that never happens.
+    any retry of a batch an event that never happens. The hours with the largest excess are left
+    out of all this, or one burst would hide the next.
 
     Examples
     --------
@@ -62,12 +66,21 @@ def burst(bad: int, total: int, history: Sequence[tuple[int, int]], prior_share:
     """
     if not total:
         return Burst(0.0, prior_share, 1.0)
-    counts = np.array([pair for pair in history if pair[1]], float).reshape(-1, 2)
+    counts = _without_bursts(np.array([p for p in history if p[1]], float).reshape(-1, 2))
     usual = (counts[:, 0].sum() + prior_share * PRIOR_COUNT) / (counts[:, 1].sum() + PRIOR_COUNT)
     concentration = _concentration(counts, usual)
     alpha, beta = usual * concentration, (1.0 - usual) * concentration
     probability = float(stats.betabinom.sf(bad - 1, total, alpha, beta))
     return Burst(bad / total, float(usual), min(1.0, max(0.0, probability)))
+
+
+def _without_bursts(counts: FloatArray) -> FloatArray:
+    """Return history without the few hours that exceed its share the most."""
+    left_out = int(BURSTS_SHARE * len(counts))
+    if not left_out:
+        return counts
+    excess = counts[:, 0] - counts[:, 1] * counts[:, 0].sum() / counts[:, 1].sum()
+    return counts[np.argsort(excess, kind="stable")[:-left_out]]
 
 
 def _concentration(counts: FloatArray, usual: float) -> float:

@@ -13,6 +13,7 @@ from service.quality.verdicts import CheckState, Verdict
 from service.quality.words import count, percent
 
 NEWEST_HOURS = 2  # The hour of now and the one before it.
+GUARD_HOURS = 24  # Of the day before these nothing is learned: a burst would hide its own end.
 WARNING_PROBABILITY = 1e-4
 ALARM_PROBABILITY = 1e-6
 WARNING_COUNT_MIN = 10  # Fewer bad ones are never a burst.
@@ -75,7 +76,7 @@ class BurstCheck:
         """Return the verdict of now."""
         past = await self._reader.past(experiment, now_ms)
         first = past.hour - NEWEST_HOURS + 1
-        history = [self._counts(past, hour) for hour in past.hours if hour < first]
+        history = [self._counts(past, at) for at in past.hours if at < first - GUARD_HOURS]
         newest = [self._counts(past, hour) for hour in past.hours if hour >= first]
         bad, total = (sum(each) for each in zip((0, 0), *newest, strict=True))
         return self._verdict(burst(bad, total, history, self._kind.prior_share), bad, total)
