@@ -1,0 +1,1 @@
+"""What the service takes of a machine: processor time, memory, and bytes of each store."""
