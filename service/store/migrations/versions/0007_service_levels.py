@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint(
             "span_ms", "start_ms", "route", "is_bad", "upto_us", name=op.f("pk_service_levels")
         ),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "service_level_writers",
