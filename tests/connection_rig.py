@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from service.api.hot_dispatch import HotDispatcher
 from service.api.protocol import Protocol
 from service.api.room import FILES_MAX, Room
-from service.api.turnstile import Turnstile
+from service.api.turnstile import Door, Turnstile
 from service.metrics.connections import ConnectionMetrics
 
 GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -109,9 +109,8 @@ class Rig:
             config,
             self.state,
             {},
-            refused=self.refused.append,
+            door=Door(self.refused.append, self.turnstile),
             room=self.room,
-            turnstile=self.turnstile,
         )
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from service.api.heads import (
 )
 from service.api.room import Room, endless_room
 from service.api.transport import CorkedTransport
-from service.api.turnstile import Gate, Turnstile
+from service.api.turnstile import Door, Gate
 from service.domain.limits import (
     HEADERS_BYTES_MAX,
     HEADERS_MAX,
@@ -45,12 +45,8 @@ IDLE_SECONDS_AT_END = 0.3
 _NOTHING, _HEAD, _BODY = range(3)
 
 
-def _nobody(_status: int) -> None:
-    return
-
-
 class Protocol(HttpToolsProtocol):
-    """One connection; `refused` is told the status of what never reached the application.
+    """One connection; `door` knows what never reaches the application.
 
     Time is counted in ticks of the server, one a second for all connections: a request starts
     no timer. What every request runs calls uvicorn's methods by name, which is cheaper than super.
@@ -63,19 +59,17 @@ class Protocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        refused: Callable[[int], None] = _nobody,
+        door: Door = Door(),  # noqa: B008  It cannot be changed.
         room: Room | None = None,
-        turnstile: Turnstile | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._refused = refused
+        self._refused, self._turnstile = door
         self._room = room or endless_room()
         self._awaited = _NOTHING
         self._seconds = 0  # Waited for what is awaited.
         self._read_bytes = 0  # Of the last read.
         self._idle_bytes = 0  # Of whole reads since a head began, it ended, or some body came.
         self._trailers = Trailers()
-        self._turnstile = turnstile
         self._is_turned_away = False
         self._is_refused = False
         self._is_ending = False

@@ -20,6 +20,7 @@ from service.api.departure import Departure
 from service.api.hot_dispatch import HotDispatcher
 from service.api.protocol import Protocol
 from service.api.room import Room, raise_file_limit
+from service.api.turnstile import Door
 from service.logs import logger
 from service.metrics import Metrics
 
@@ -127,7 +128,7 @@ class _Server(uvicorn.Server):
 def run(app: HotDispatcher, listener: socket.socket, metrics: Metrics, life: Life) -> None:
     """Serve on a listening socket until SIGTERM; requests under way are finished."""
     room = Room(raise_file_limit(), metrics.connections)
-    protocol = partial(Protocol, refused=metrics.refused, room=room, turnstile=app.turnstile)
+    protocol = partial(Protocol, door=Door(metrics.refused, app.turnstile), room=room)
     config = uvicorn.Config(
         app,
         loop="uvloop",

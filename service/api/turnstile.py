@@ -7,8 +7,9 @@ is refused by the dispatcher, in the same words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -28,6 +29,10 @@ UNKNOWN_LENGTH = 10**LENGTH_DIGITS  # More than any body may have.
 _UNUSUAL = frozenset({REQUEST_ID_HEADER, b"connection", b"expect", b"transfer-encoding"})
 
 Field = tuple[bytes, bytes]
+
+
+def _nobody(_status: int) -> None:
+    return
 
 
 class Turnstile:
@@ -50,6 +55,13 @@ class Turnstile:
         """Return the gate of a POST's path, if it is one that has no room for the call."""
         gate = self._gates.get(url)
         return None if gate is None or gate.has_room(fields) else gate
+
+
+class Door(NamedTuple):
+    """What a connection asks of the rest: whom to tell of a status, and whom to turn away."""
+
+    refused: Callable[[int], None] = _nobody
+    turnstile: Turnstile | None = None
 
 
 class Gate:

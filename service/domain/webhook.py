@@ -10,8 +10,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
 
-from service.errors import InvalidInputError
-
 URL_LENGTH_MAX = 2_000
 WEBHOOKS_MAX = 10  # Of one tenant.
 SECRET_BYTES = 32
@@ -57,7 +55,7 @@ def message_id(*parts: object) -> str:
 
 
 def check_url(url: str, private_hosts: Collection[str]) -> None:
-    """Raise `InvalidInputError` unless a webhook may be there, as far as its text tells.
+    """Raise `ValueError` unless a webhook may be there, as far as its text tells.
 
     `private_hosts` are those of the operator's own network that may be told, by plain http too.
     """
@@ -65,11 +63,11 @@ def check_url(url: str, private_hosts: Collection[str]) -> None:
     host = parts.hostname or ""
     is_private = host in private_hosts
     if parts.scheme != "https" and not (parts.scheme == "http" and is_private):
-        raise InvalidInputError("a webhook's url must begin with https://")
+        raise ValueError("a webhook's url must begin with https://")
     if "@" in parts.netloc or parts.fragment:
-        raise InvalidInputError("a webhook's url must have no user, password or fragment")
+        raise ValueError("a webhook's url must have no user, password or fragment")
     if not is_private and not _is_outside(host):
-        raise InvalidInputError("a webhook's url must name a host of the public internet")
+        raise ValueError("a webhook's url must name a host of the public internet")
 
 
 def is_public(address: Address) -> bool:
@@ -92,12 +90,12 @@ def _behind_nat64(address: IPv6Address) -> IPv4Address | None:
 
 def _parts(url: str) -> SplitResult:
     if len(url) > URL_LENGTH_MAX or not url.isascii() or not url.isprintable() or " " in url:
-        raise InvalidInputError("a webhook's url must be an https address in plain ASCII")
+        raise ValueError("a webhook's url must be an https address in plain ASCII")
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise InvalidInputError("a webhook's url must be an https address") from None
+        raise ValueError("a webhook's url must be an https address") from None
     return parts
 
 

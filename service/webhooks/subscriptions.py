@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from service.domain.access import AdminAct
 from service.domain.clock import Clock
 from service.domain.webhook import Delivery, Webhook, check_url, message_id
+from service.errors import InvalidInputError
 from service.store.webhook_ports import WebhookStore
 from service.webhooks.messages import Message
 from service.webhooks.signing import secret_text
@@ -37,7 +38,10 @@ class Webhooks:
 
     async def put(self, tenant: int, webhook_id: str, url: str, actor: str) -> Made:
         """Make a webhook, or give it another url; raises `InvalidInputError` for a bad one."""
-        check_url(url, self.private_hosts)
+        try:
+            check_url(url, self.private_hosts)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
         webhook = Webhook(
             id=webhook_id,
             tenant=tenant,
