@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from service.domain.service_levels import Bucket
@@ -65,7 +67,7 @@ def test_made_up_methods_are_not_remembered() -> None:
 
 def test_every_promised_time_is_an_edge_and_edges_are_close() -> None:
     promised = {o.threshold_ms for o in OBJECTIVES} | {o.p99_ms for o in OBJECTIVES if o.p99_ms}
-    steps = [b / a for a, b in zip(EDGES_US, EDGES_US[1:], strict=False)]
+    steps = [b / a for a, b in pairwise(EDGES_US)]
 
     assert {ms * 1_000 for ms in promised} <= set(EDGES_US)
     assert max(steps) < 1.22
