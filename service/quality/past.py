@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -89,10 +90,15 @@ class PastReader:
             hours.setdefault(key.hour, {})[key.outcome] = tally
         return Past(
             now_ms=now_ms,
-            grid=grid_of([_hour(row) for row in rows], start, end, len(DELAY_EDGES_MS) + 1),
+            # Thousands of rows: beside the event loop, which has others to commit.
+            grid=await asyncio.to_thread(_grid, rows, start, end),
             hours=hours,
             last_accepted_ms=await self._evidence.last_accepted_ms(number),
         )
+
+
+def _grid(rows: Sequence[HourCounts], start: int, end: int) -> Grid:
+    return grid_of([_hour(row) for row in rows], start, end, len(DELAY_EDGES_MS) + 1)
 
 
 def _hour(row: HourCounts) -> Hour:

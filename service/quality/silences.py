@@ -42,10 +42,11 @@ class MissingRewardsCheck:
         return await asyncio.to_thread(self._judge, past)
 
     def _judge(self, past: Past) -> Verdict:
-        if past.last_accepted_ms is None:
+        last_ms = _last_ms(past)
+        if last_ms is None:
             return self._never(past)
-        hours = max(0.0, (past.now_ms - past.last_accepted_ms) / HOUR_MS)
-        found = _silence(past, past.last_accepted_ms / HOUR_MS)
+        hours = max(0.0, (past.now_ms - last_ms) / HOUR_MS)
+        found = _silence(past, last_ms / HOUR_MS)
         figures = {
             "hours": hours,
             "expected": found.expected,
@@ -64,6 +65,14 @@ class MissingRewardsCheck:
             "than a day: are they reported at all?"
         )
         return Verdict(self.name, CheckState.warning, sentence, {"decisions": float(old)})
+
+
+def _last_ms(past: Past) -> int | None:
+    """Return when the last reward that counts came; the hour of it after many that do not."""
+    if past.last_accepted_ms is not None:
+        return past.last_accepted_ms
+    hours = past.accepted()
+    return (max(hours) + 1) * HOUR_MS if hours else None
 
 
 def _silence(past: Past, last: float) -> Silence:
