@@ -8,23 +8,40 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 
+from tests.faults.caller import Caller
 from tests.incidents.incident import EXPERIMENT, Scene
 
-SEND_UNITS = 300  # A call of so many takes a quarter of the places: three are let in at once.
+# A call of 128 KiB takes a quarter of the places, the most there is: three are let in at once.
+SEND_UNITS, SEND_BYTES = 50, 128 << 10
 SENDS_AT_ONCE = 8
+CALL_SECONDS_MAX = 10.0
 _serial = itertools.count()
 
 
-def send(scene: Scene, calls: int, units: int) -> None:
-    """Ask for so many sends at the same time, each of so many new units."""
-    asyncio.run(_send(f"{scene.stack.url}/choose/batch", calls, units))
+def send(scene: Scene, calls: int, units: int, length: int = 0) -> None:
+    """Ask for so many sends at the same time, each of so many new units and at least a length."""
+    requests = [_request(units, length) for _ in range(calls)]
+    asyncio.run(_send(scene.stack.addresses[0], requests))
 
 
-async def _send(url: str, calls: int, units: int) -> None:
-    limits = httpx.Limits(max_connections=calls)
-    async with httpx.AsyncClient(timeout=10, limits=limits) as client:
-        await asyncio.gather(*(client.post(url, json=_body(units)) for _ in range(calls)))
+def send_too_many(scene: Scene) -> None:
+    """Ask for more whole sends at once than there are places for: the rest gets 503."""
+    send(scene, SENDS_AT_ONCE, SEND_UNITS, SEND_BYTES)
+
+
+async def _send(address: tuple[str, int], requests: list[bytes]) -> None:
+    caller = Caller()
+    asked = (caller.ask(address, request, CALL_SECONDS_MAX) for request in requests)
+    await asyncio.gather(*asked, return_exceptions=True)
+    await caller.close()
+
+
+def _request(units: int, length: int) -> bytes:
+    body = msgspec.json.encode(_body(units)).ljust(length)
+    head = "POST /choose/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def choose(scene: Scene, units: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tests.faults.proxy import Mode
 from tests.faults.stack import Layout
-from tests.incidents.callers import SEND_UNITS, SENDS_AT_ONCE, bad_share, send
+from tests.incidents.callers import SENDS_AT_ONCE, bad_share, send, send_too_many
 from tests.incidents.incident import USUAL, Breaking, Incident, Scene
 
 SENDS = "POST /choose/batch"
@@ -28,8 +28,8 @@ WITHOUT_SQL = BURNING | {
 
 @contextmanager
 def sends_pile_up(scene: Scene) -> Iterator[None]:
-    """Let more whole sends come at once than there are places for: the others get 503."""
-    with scene.keeping(lambda: send(scene, SENDS_AT_ONCE, SEND_UNITS), PILE_SECONDS):
+    """Let too many whole sends come at once, again and again."""
+    with scene.keeping(lambda: send_too_many(scene), PILE_SECONDS):
         yield
 
 
@@ -42,7 +42,7 @@ def refused_now_and_then(share: float) -> Breaking:
             send(scene, SMALL_SENDS, 1)
             bad, requests = bad_share(scene, SENDS)
             if (bad + SENDS_AT_ONCE) / requests <= share:
-                send(scene, SENDS_AT_ONCE, SEND_UNITS)
+                send_too_many(scene)
 
         with scene.keeping(work, SMALL_SENDS_SECONDS):
             yield
