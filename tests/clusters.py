@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ SLOTS = 1 << 14
 NODE_TIMEOUT_MS = 5_000  # Redis' own is 15,000.
 AGREED_SECONDS_MAX = 30.0
 BUS = 10_000  # From a node's port to the one on which the nodes talk.
+LATE_EPOCH = 1_000
 KEYS_A_STEP = 10  # What redis-cli moves at once.
 
 
@@ -80,7 +81,7 @@ class Member:
 
 @dataclass(slots=True)
 class Cluster:
-    """Primaries, each with so many slots, and perhaps a replica of each."""
+    """Primaries with a share of the slots each; the first replica is the first one's, and so on."""
 
     primaries: list[Member]
     replicas: list[Member] = field(default_factory=list)
@@ -107,7 +108,7 @@ class Cluster:
         """Return the member that serves a slot, as the first one that answers says."""
         for member in self.members:
             with suppress(redis.RedisError):
-                port = _port_of(slot, member)
+                port = dict(_ports_of_slots(member)).get(slot)
                 return next(each for each in self.members if each.port == port)
         raise RuntimeError(f"nobody serves slot {slot}")
 
@@ -116,36 +117,53 @@ class Cluster:
         for each in self.primaries:
             each.command("FLUSHALL")
 
-    def move(self, slot: int, to: Member, between: Callable[[], None] = lambda: None) -> None:
-        """Move a slot with all its keys, as `redis-cli --cluster reshard` does.
-
-        `between` is called after every step, while some keys are here and some there.
-        """
+    def move(self, slot: int, to: Member) -> None:
+        """Move a slot with all its keys, as `redis-cli --cluster reshard` does."""
         source = self.owner(slot)
         to.command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
         source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", to.id)
-        between()
         with source.client() as client:
             while keys := client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, KEYS_A_STEP):
                 client.migrate("127.0.0.1", to.port, keys, 0, 5_000)
-                between()
         for member in (to, source, *(m for m in self.primaries if m not in (to, source))):
             with suppress(redis.RedisError):  # A killed one learns it when it is back.
                 member.command("CLUSTER", "SETSLOT", slot, "NODE", to.id)
 
     def fail_over(self) -> None:
         """Let the last replica take its primary's place while both live."""
-        replica = self.replicas.pop()
-        told = cast(list[Any], replica.command("ROLE"))
-        place = next(i for i, each in enumerate(self.primaries) if each.port == told[2])
+        replica = self.replicas[-1]
         replica.command("CLUSTER", "FAILOVER")
+        self._promoted(replica)
+
+    def wait_for_failover(self, lost: Member) -> None:
+        """Wait until the replica of a primary that is gone has taken its place."""
+        self._promoted(self.replicas[self.primaries.index(lost)])
+
+    def _promoted(self, replica: Member) -> None:
         deadline = time.perf_counter() + AGREED_SECONDS_MAX
         while cast(list[Any], replica.command("ROLE"))[0] != "master":
             if time.perf_counter() > deadline:
                 raise RuntimeError("no failover")
             time.sleep(0.02)
-        self.replicas.append(self.primaries[place])
-        self.primaries[place] = replica
+        at = self.replicas.index(replica)
+        self.replicas[at], self.primaries[at] = self.primaries[at], replica
+
+    def replace(self, lost: Member) -> None:
+        """Put a new, empty server in the place of a primary that is gone for ever."""
+        others = [each for each in self.members if each is not lost]
+        (port,) = _ports(1)
+        new = Member(lost.kind, lost.directory.parent / str(port), port, lost.timeout_ms)
+        self.primaries[self.primaries.index(lost)] = new
+        new.start()
+        slots = [slot for slot, port in _ports_of_slots(others[0]) if port == lost.port]
+        new.command("CLUSTER", "ADDSLOTS", *slots)
+        # Higher than anybody's: so the others believe that it serves these.
+        new.command("CLUSTER", "SET-CONFIG-EPOCH", LATE_EPOCH)
+        for each in others:
+            each.command("CLUSTER", "FORGET", lost.id)
+        for each in others:
+            new.command("CLUSTER", "MEET", "127.0.0.1", each.port)
+        self.wait_until_agreed()
 
     def wait_until_agreed(self) -> None:
         """Wait until every member sees all slots served."""
@@ -156,14 +174,10 @@ class Cluster:
                     raise RuntimeError(str(member.command("CLUSTER", "INFO")))
                 time.sleep(0.02)
 
-    def wait_for_another_than(self, lost: Member, slot: int) -> Member:
-        """Wait until another member than a lost one serves a slot."""
-        deadline = time.perf_counter() + AGREED_SECONDS_MAX
-        while (owner := self.owner(slot)) is lost:
-            if time.perf_counter() > deadline:
-                raise RuntimeError("no failover")
-            time.sleep(0.02)
-        return owner
+    def close(self) -> None:
+        """End all of them."""
+        for each in self.members:
+            each.close()
 
 
 @contextmanager
@@ -180,8 +194,8 @@ def redis_cluster(
         ports = _ports(3 + replicas)
         members = [Member(kind, directory / str(port), port, timeout_ms) for port in ports]
         cluster = Cluster(members[:3], members[3:])
+        stack.callback(cluster.close)
         for member in cluster.members:
-            stack.callback(member.close)
             member.start()
         _introduce(cluster)
         cluster.wait_until_agreed()
@@ -211,11 +225,11 @@ def follow(replica: Member, primary: Member) -> None:
             time.sleep(0.02)
 
 
-def _port_of(slot: int, member: Member) -> int:
-    """Return the port of the one that serves a slot, as a member sees it; 0 for nobody."""
+def _ports_of_slots(member: Member) -> Iterator[tuple[int, int]]:
+    """Return each slot with the port of the one that serves it, as a member sees it."""
     served: Any = member.command("CLUSTER", "SLOTS")
-    ports = (port for first, last, (_, port, *_), *_ in served if first <= slot <= last)
-    return next(ports, 0)
+    for first, last, (_, port, *_), *_replicas in served:
+        yield from ((slot, port) for slot in range(first, last + 1))
 
 
 def _is_ok(member: Member, count: int) -> bool:

@@ -13,6 +13,7 @@ from service.domain.decision import Decision
 from service.domain.experiment import Variant
 from service.domain.token import TokenCodec
 from service.store.memory_redis import MemoryReplays
+from service.store.records import UNREACHED
 from tests.hot_rig import HotRig
 
 SEND = {"experiment": "autumn", "unit": "u", "occasion": "o"}
@@ -61,6 +62,38 @@ class CrowdCounter(MemoryReplays):
         await asyncio.sleep(0.001)
         self.waiting -= 1
         return await super().remember(keys, values, now_ms, deadline_ms)
+
+
+class HalfGone(MemoryReplays):
+    """A cluster of which the node with the upper half of the keys is gone."""
+
+    async def remember(
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
+        now_ms: int,
+        deadline_ms: float | None = None,
+    ) -> list[bytes | None]:
+        """Remember, and tell only of the lower half."""
+        earlier = await super().remember(keys, values, now_ms, deadline_ms)
+        told = zip(keys, earlier, strict=True)
+        return [UNREACHED if key[0] >= 0x80 else answer for key, answer in told]
+
+
+async def test_only_what_a_lost_part_of_the_memory_has_is_a_fallback(
+    client: httpx.AsyncClient, rig: HotRig
+) -> None:
+    rig.decisions.replays = HalfGone()
+    units = [f"u{i}" for i in range(40)]
+    sends = {"experiment": "autumn", "occasion": "o", "units": [*units, *units]}
+    decisions = (await client.post("/choose/batch", json=sends)).json()["decisions"]
+    is_upper = {d.unit: d.key[0] >= 0x80 for d in recorded(rig)}
+    sources = {u: d["source"] for u, d in zip([*units, *units], decisions, strict=True)}
+
+    assert set(is_upper.values()) == {True, False}
+    assert sources == {u: "fallback" if is_upper[u] else "policy" for u in units}
+    assert [d["replayed"] for d in decisions] == [False] * 40 + [True] * 40
+    assert [d["decision_id"] for d in decisions[:40]] == [d["decision_id"] for d in decisions[40:]]
 
 
 async def test_a_template_gets_the_same_answer_by_get(client: httpx.AsyncClient) -> None:

@@ -31,8 +31,9 @@ def losing(fault: Fault) -> Fault:
 
 
 def restores(lab: Lab) -> int:
-    """Return how often the first worker has restored Redis."""
-    return lab.stack.log("worker-1").count(RESTORED)
+    """Return how often the workers have restored Redis."""
+    logs = (lab.stack.log(f"worker-{number + 1}") for number in range(len(lab.stack.workers)))
+    return sum(log.count(RESTORED) for log in logs)
 
 
 def remembers(lab: Lab) -> None:

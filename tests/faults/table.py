@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.faults import (
     rows_clients,
     rows_clock,
+    rows_cluster,
     rows_older,
     rows_outbox,
     rows_process,
@@ -19,6 +20,7 @@ from tests.faults.scenario import Scenario
 SCENARIOS: tuple[Scenario, ...] = (
     *rows_redis.ROWS,
     *rows_sentinel.ROWS,
+    *rows_cluster.ROWS,
     *rows_sql.ROWS,
     *rows_older.ROWS,
     *rows_worker.ROWS,
