@@ -64,7 +64,8 @@ bench: $(STAMPS)/dev ## Measure the speed table as ratios, in one run
 
 load: $(STAMPS)/dev ## Load the service for a minute: are the promises kept? (SHAPE SECONDS DATABASE REDIS URL DOCS)
 	@$(BIN)/python -m loadtests.load $(call said,SHAPE,--shape) $(call said,SECONDS,--seconds) \
-		$(call said,DATABASE,--database) $(call said,REDIS,--redis) $(call said,URL,--url) $(if $(call said,DOCS,),--write-docs)
+		$(call said,DATABASE,--database) $(call said,REDIS,--redis) $(call said,URL,--url) \
+		$(if $(call said,CEILING,),--ceiling) $(if $(call said,DOCS,),--write-docs)
 
 lock: ## Pin the dependencies anew, as of one week ago (needs uv)
 	@command -v $(UV) > /dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }

@@ -6,10 +6,12 @@ import signal
 import sys
 
 from loadtests.client import RefusedError
+from loadtests.load.ceiling import Step, rows, steps
 from loadtests.load.options import Options, options_of
 from loadtests.load.page import PAGE, page
 from loadtests.load.run import run
-from loadtests.load.tables import Told, text
+from loadtests.load.saved import save
+from loadtests.load.tables import Told, columns, text
 from loadtests.load.target import own_target, running_target
 from loadtests.open_loop import OpenLoopError
 
@@ -23,17 +25,22 @@ def main() -> int:
     options = options_of()
     for number in (signal.SIGTERM, signal.SIGHUP):  # They stop the service too, in order.
         signal.signal(number, signal.default_int_handler)
+    found: list[Step] = []
     try:
         told = _told(options)
+        print(text(told), flush=True)
+        save(told)
+        if options.is_ceiling_wanted:
+            found = list(steps(options, _told))
+            print(f"\n{columns(rows(found))}")
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return EXIT_STOPPED
     except (OSError, OpenLoopError, RefusedError, RuntimeError, ValueError) as error:
         print(f"The load test could not be run: {error}", file=sys.stderr)
         return EXIT_UNABLE
-    print(text(told))
     if options.is_documented:
-        PAGE.write_text(page(told))
+        PAGE.write_text(page(told, found))
     return EXIT_BROKEN if told.broken else 0
 
 

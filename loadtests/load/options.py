@@ -22,6 +22,7 @@ class Options:
     workers: int
     stores: Stores
     is_documented: bool
+    is_ceiling_wanted: bool = False
 
 
 def options_of(arguments: list[str] | None = None) -> Options:
@@ -36,6 +37,7 @@ def options_of(arguments: list[str] | None = None) -> Options:
         read.workers,
         Stores(read.redis, read.database),
         read.write_docs,
+        read.ceiling,
     )
 
 
@@ -52,5 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=2, help="API processes of our own (2)")
     parser.add_argument("--redis", default="", help="redis, or a URL (what serve brings along)")
     parser.add_argument("--database", default="", help="postgres, or a URL (SQLite)")
+    parser.add_argument(
+        "--ceiling",
+        action="store_true",
+        help="afterwards, ask more and more until a promise breaks",
+    )
     parser.add_argument("--write-docs", action="store_true", help="write docs/capacity.md anew")
     return parser

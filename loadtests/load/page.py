@@ -6,14 +6,16 @@ import platform
 import sqlite3
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from loadtests.bench.machine import PACKAGES, machine, said
 from loadtests.load import shapes
+from loadtests.load.ceiling import SECONDS, Step, rows
 from loadtests.load.tables import (
     Told,
+    data_text,
     growth_rows,
     headline,
     sla_rows,
@@ -46,9 +48,13 @@ load` does the same on your machine, and prints it.
   with anything against the service, fallback share at most 0.1 %, audit difference 0, and
   everything in the ledger within 60 s of the last answer.
 """
+CEILING = f"""\
+A fresh service each time; the users stay as they are and the open-loop sender asks a multiple of
+the above for {SECONDS:g} s, until a promise breaks (`make load CEILING=1`).
+"""
 
 
-def page(told: Told) -> str:
+def page(told: Told, found: Sequence[Step] = ()) -> str:
     """Return the whole page."""
     today = time.strftime("%Y-%m-%d", time.gmtime())
     about = {**machine(), **_versions()}
@@ -65,7 +71,9 @@ def page(told: Told) -> str:
     if told.uses:
         parts += ["## Processes", table(use_rows(told.uses))]
     if told.findings.growth:
-        parts += ["## Growth", table(growth_rows(told.findings.growth))]
+        parts += ["## Growth", table(growth_rows(told.findings.growth)), data_text(told)]
+    if found:
+        parts += ["## How far it goes", CEILING.rstrip(), table(rows(found))]
     return "\n\n".join([*parts, "## Machine", textwrap.fill(facts, width=100)]) + "\n"
 
 

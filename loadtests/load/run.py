@@ -56,6 +56,7 @@ def run(service: Service, options: Options) -> Told:
         reasons(findings),
         uses_of(watch.samples) if watch is not None else (),
         data_growth_of(watch.samples) if watch is not None and shape.is_soak else None,
+        watch.samples if watch is not None else (),
     )
 
 

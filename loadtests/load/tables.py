@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from loadtests.load.shapes import Shape
 from loadtests.load.swarm import UserRow
 from loadtests.load.verdict import Findings, Growth, RouteFigures
-from loadtests.load.watch import Use
+from loadtests.load.watch import Sample, Use
 
 SLA_HEADER = (
     *("route", "/s", "requests", "p50", "p95", "p99", "server p99"),
@@ -34,7 +34,8 @@ class Told:
     levels: Mapping[str, Mapping[str, float | str | None]]
     broken: Sequence[str]
     uses: Sequence[Use] = ()  # Of the service's processes, where they can be seen.
-    data_growth: Growth | None = None
+    data_growth: Growth | None = None  # Of Redis: it holds the data, and is not judged.
+    samples: Sequence[Sample] = ()
 
 
 def text(told: Told) -> str:
@@ -44,7 +45,7 @@ def text(told: Told) -> str:
     if told.uses:
         parts.append(columns(use_rows(told.uses)))
     if told.findings.growth:
-        parts.append(columns(growth_rows(told.findings.growth)))
+        parts += [columns(growth_rows(told.findings.growth)), data_text(told)]
     return "\n\n".join([*parts, verdict(told)])
 
 
@@ -110,6 +111,18 @@ def _user_row(row: UserRow) -> Row:
         f"{row.requests:,}",
         f"{row.failures:,}",
         *(f"{value:.0f} ms" for value in (row.p50_ms, row.p95_ms, row.p99_ms)),
+    )
+
+
+def data_text(told: Told) -> str:
+    """Return what the memory of Redis, which grows with every decision, grew by."""
+    data = told.data_growth
+    if data is None or not told.findings.decisions:
+        return "Redis was not among the processes."
+    grown = data.memory_after - data.memory_before
+    return (
+        f"Redis holds the data, and is not judged: {data.memory_before / 1e6:.1f} MB after warm-up,"
+        f" {data.memory_after / 1e6:.1f} MB at the end ({grown / 1e6:+.1f} MB)."
     )
 
 
