@@ -23,6 +23,7 @@ class OrphanHunt:
         self._grace_ms = grace_ms
         self._notes: deque[tuple[int, int]] = deque()  # When the newest reward was which.
         self._ripe: int | None = None
+        self._done: int | None = None
 
     async def turn(self) -> None:
         """Look at some rewards; what is left is looked at the next time.
@@ -34,8 +35,9 @@ class OrphanHunt:
             self._notes.append((now_ms, await self._evidence.newest_reward()))
         while self._notes and now_ms - self._notes[0][0] >= self._grace_ms:
             self._ripe = self._notes.popleft()[1]
-        if self._ripe is None:
+        if self._ripe is None or self._ripe == self._done:
             return
         for _ in range(STEPS_MAX):
             if not await self._evidence.tally_orphans(self._ripe, ROWS_AT_ONCE):
+                self._done = self._ripe
                 return

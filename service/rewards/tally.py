@@ -15,6 +15,7 @@ from service.store.quality_ports import TallyStore
 
 # While SQL is away, so many kinds are counted on; a thousand experiments have this many in 2 hours.
 TALLIES_MAX = 10_000
+_OUTCOMES = {status: Outcome(status.name) for status in RewardStatus}
 
 
 class Tallies:
@@ -27,7 +28,7 @@ class Tallies:
 
     def recorded(self, reward: Reward, status: RewardStatus) -> None:
         """Count a reward that was taken."""
-        tally = self._of(reward.experiment, Outcome(status.name))
+        tally = self._of(reward.experiment, _OUTCOMES[status])
         if status is not RewardStatus.accepted or not tally.count:
             tally.count += 1
             tally.largest_micros = tally.smallest_micros = reward.value_micros
