@@ -7,12 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.domain.quality import CheckState, Outcome
+from service.domain.quality import CheckState
 from tests.statistical.traffic import Traffic
-from tests.statistical.watched import TrafficReader, all_checks, states
+from tests.statistical.watched import INCIDENT, INCIDENTS, TrafficReader, all_checks, states
 
 pytestmark = pytest.mark.statistical
-INCIDENT = 20 * 24 + 14  # In the afternoon of a working day, three weeks on.
 
 
 def reader(seed: int, days: int = 23, sends_a_day: float = 20_000.0) -> TrafficReader:
@@ -38,36 +37,7 @@ async def test_rewards_delivered_once_a_night_are_not_missing() -> None:
     assert found == {"missing_rewards": []}
 
 
-def lose_half(subject: TrafficReader) -> None:
-    traffic = subject.traffic
-    is_old = traffic.decided + traffic.delay < INCIDENT
-    traffic.keep(is_old | (traffic.rng.random(len(is_old)) < 0.3))
-
-
-def lose_all(subject: TrafficReader) -> None:
-    subject.delivered = subject.delivered[subject.delivered < INCIDENT]
-    subject.counts[INCIDENT:] = 0
-    for extra in subject.extra.values():
-        extra[INCIDENT:] = 0
-
-
-def add(outcome: Outcome) -> Callable[[TrafficReader], None]:
-    def add_as_many(subject: TrafficReader) -> None:
-        subject.extra[outcome][INCIDENT:] += 4 * subject.counts[INCIDENT:]
-
-    return add_as_many
-
-
-@pytest.mark.parametrize(
-    ("happens", "check", "hours"),
-    [
-        (lose_half, "reward_rate", 48.5),
-        (lose_all, "missing_rewards", 10.5),
-        (add(Outcome.duplicate), "duplicates", 2.5),
-        (add(Outcome.orphan), "orphans", 2.5),
-        (add(Outcome.invalid), "values", 2.5),
-    ],
-)
+@pytest.mark.parametrize(("happens", "check", "hours"), [each[1:] for each in INCIDENTS])
 async def test_each_incident_is_met_by_its_own_check(
     happens: Callable[[TrafficReader], None], check: str, hours: float
 ) -> None:

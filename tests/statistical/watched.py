@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -30,6 +30,9 @@ DAYS = 60
 WARM_UP_HOURS = 24
 EXPERIMENTS = 8
 HOURS_APART = 2
+INCIDENT = 20 * 24 + 14  # In the afternoon of a working day, three weeks on.
+INCIDENT_DAYS = 25
+INCIDENT_EXPERIMENTS = 4
 
 
 class TrafficReader(PastReader):
@@ -44,11 +47,14 @@ class TrafficReader(PastReader):
         ledger = MemoryLedger()
         super().__init__(MemoryQualityEvidence(ledger, MemoryTallyStore()), MemoryTallyStore())
         self.traffic = traffic
-        happened = traffic.decided + traffic.delay
-        self.delivered = np.sort(happened if delivered_at is None else delivered_at)
-        hours = int(self.delivered.max(initial=0.0)) + 2
+        self.deliver(traffic.decided + traffic.delay if delivered_at is None else delivered_at)
+
+    def deliver(self, at: FloatArray) -> None:
+        """Let conversions be reported at these times."""
+        self.delivered = np.sort(at)
+        hours = max(self.traffic.days * 24, int(at.max(initial=0.0))) + 2
         self.counts = np.bincount(self.delivered.astype(int), minlength=hours)
-        rng = traffic.rng
+        rng = self.traffic.rng
         shares = rng.beta(0.02 * 40, 0.98 * 40, hours)
         self.extra = {
             Outcome.duplicate: rng.binomial(self.counts, shares),
@@ -103,9 +109,65 @@ async def states(
     return found
 
 
+def lose(share: float) -> Callable[[TrafficReader], None]:
+    """Return an incident in which so many rewards do not come any more."""
+
+    def losing(subject: TrafficReader) -> None:
+        traffic = subject.traffic
+        happened = traffic.decided + traffic.delay
+        is_kept = (happened < INCIDENT) | (traffic.rng.random(len(happened)) >= share)
+        traffic.keep(is_kept)
+        subject.deliver(happened[is_kept])
+
+    return losing
+
+
+def add(outcome: Outcome) -> Callable[[TrafficReader], None]:
+    """Return an incident in which four bad ones come with every reward."""
+
+    def adding(subject: TrafficReader) -> None:
+        subject.extra[outcome][INCIDENT:] += 4 * subject.counts[INCIDENT:]
+
+    return adding
+
+
+# What happens, which check is to meet it, and within how many hours at 60,000 sends a day.
+INCIDENTS: tuple[tuple[str, Callable[[TrafficReader], None], str, float], ...] = (
+    ("70 % of the rewards are lost", lose(0.7), "reward_rate", 48.5),
+    ("all rewards are lost", lose(1.0), "missing_rewards", 10.5),
+    ("each is repeated four times", add(Outcome.duplicate), "duplicates", 2.5),
+    ("four of five have no decision", add(Outcome.orphan), "orphans", 2.5),
+    ("four of five are refused", add(Outcome.invalid), "values", 2.5),
+)
+
+
+async def hours_to_alarm(reader: TrafficReader, check: str) -> float:
+    """Return how long after the incident a check alarms, looking every hour; infinite: never."""
+    (own,) = (each for each in all_checks(reader) if each.name == check)
+    for hours in np.arange(0.5, 96.0):
+        verdict = await own.judge(an_experiment(), round((INCIDENT + hours) * HOUR_MS))
+        if verdict.state is CheckState.alarm:
+            return float(hours)
+    return float("inf")
+
+
 async def main() -> None:
+    """Print how often healthy traffic is taken for an incident, and how soon one is met."""
+    await healthy(np.random.default_rng(20261124))
+    rng = np.random.default_rng(20261125)
+    for what, happens, check, _ in INCIDENTS:
+        for sends in SENDS_A_DAY:
+            hours = []
+            for _ in range(INCIDENT_EXPERIMENTS):
+                reader = TrafficReader(Traffic(rng, INCIDENT_DAYS, sends))
+                happens(reader)
+                hours.append(await hours_to_alarm(reader, check))
+            spread = ", ".join(f"{each:g}" for each in sorted(hours))
+            _say(f"{what}, {sends:,.0f} sends a day: {check} after {spread} hours")
+
+
+async def healthy(rng: np.random.Generator) -> None:
     """Print how often healthy traffic makes each check warn or alarm."""
-    rng = np.random.default_rng(20261124)
     times = np.arange(WARM_UP_HOURS + 0.5, DAYS * 24, HOURS_APART)
     for sends in SENDS_A_DAY:
         looks: Counter[tuple[str, CheckState]] = Counter()
