@@ -30,7 +30,7 @@ class Sample:
     processes: int
     unique: int  # Bytes that would be free if they ended (USS).
     resident: int  # Bytes, what is shared counted in each (RSS).
-    descriptors: int
+    descriptors: int  # Without those of clients, who come and go as they like.
     busy: float  # Seconds of processor time since the start.
 
 
@@ -104,6 +104,17 @@ def role_in(words: Sequence[str]) -> str:
     return DATA if "redis" in name or "valkey" in name else "other"
 
 
+def own_descriptors(process: psutil.Process) -> int:
+    """Count what a process has open, but for the connections its clients have open too."""
+    connections = process.net_connections("tcp")
+    ports = {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+    clients = sum(
+        each.status == psutil.CONN_ESTABLISHED and each.laddr.port in ports for each in connections
+    )
+    count: int = process.num_fds() - clients
+    return count
+
+
 def uses_of(samples: Sequence[Sample]) -> list[Use]:
     """Return what each role took from the first sample to the last."""
     first: dict[str, Sample] = {}
@@ -159,6 +170,6 @@ def _sample(at: float, role: str, processes: Sequence[psutil.Process]) -> Sample
         len(processes),
         unique=sum(memory.uss for memory in memories),
         resident=sum(memory.rss for memory in memories),
-        descriptors=sum(process.num_fds() for process in processes),
+        descriptors=sum(own_descriptors(process) for process in processes),
         busy=sum(sum(process.cpu_times()[:2]) for process in processes),
     )

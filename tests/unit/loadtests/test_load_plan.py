@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections import Counter
 
+import psutil
 import pytest
 
 from loadtests.load.readings import counters_of
 from loadtests.load.sender import Target, decisions_needed, plan
 from loadtests.load.shapes import AVERAGE, PEAK, SENDER_RATES, SENDER_REWARDS, SHAPES, Shape
 from loadtests.load.target import address_of
-from loadtests.load.watch import Sample, data_growth_of, growth_of, role_in, uses_of
+from loadtests.load.watch import (
+    Sample,
+    data_growth_of,
+    growth_of,
+    own_descriptors,
+    role_in,
+    uses_of,
+)
 from loadtests.open_loop import Planned
 from service.sla import OBJECTIVES
 
@@ -110,6 +119,21 @@ def test_processor_time_is_told_in_cores() -> None:
     (use,) = uses_of([sample(at, "api", 100) for at in range(101)])
 
     assert (use.cores, use.processes, use.unique) == (0.25, 2, 100)
+
+
+def test_a_connection_that_a_client_left_open_is_ours_once_the_client_is_gone() -> None:
+    own = psutil.Process()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        before = own_descriptors(own)
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+        connected = own_descriptors(own)
+        client.close()
+        left = own_descriptors(own)
+        accepted.close()
+
+    assert connected == before + 1  # The client's own end, for it is us as well.
+    assert left == before + 1  # Nobody is there any more, and we still hold it.
 
 
 def test_the_tests_have_nothing_to_do_with_gevent() -> None:
