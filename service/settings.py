@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     webhook_hosts: Annotated[frozenset[str], NoDecode] = frozenset()
     # Between saying on /readyz that the process will end and its end; for load balancers.
     drain_seconds: float = Field(default=0.0, ge=0, le=300)
+    # For a worker that was told to end: what SQL has not taken by then stays in the outbox.
+    last_drain_seconds: float = Field(default=20.0, ge=0, le=3_600)
     # At least what restores the replay memory; None: units are kept for ever.
     retention_days: int | None = Field(default=None, ge=3)
 

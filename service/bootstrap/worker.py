@@ -94,6 +94,7 @@ def build_worker(
 
 def _intervals(settings: Settings) -> Intervals:
     return Intervals(
+        last_drain_seconds=settings.last_drain_seconds,
         audit_seconds=settings.audit_seconds,
         snapshot_seconds=settings.snapshot_seconds,
         quality_seconds=settings.quality_seconds,

@@ -17,7 +17,7 @@ from service.settings import METRICS_DIR_VARIABLE, PROCESSES_VARIABLE, Settings,
 
 WORKER_NICENESS = 10
 API_STOP_SECONDS = 12.0  # uvicorn waits 8 s for requests under way, then the stores are closed.
-WORKER_STOP_SECONDS = 30.0  # 20 s of draining, and the last turns of the loops before it.
+WORKER_STOP_SECONDS = 10.0  # The last turns of the loops; then the outbox is drained.
 
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:
@@ -46,6 +46,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
             options.workers,
             is_exposed=is_exposed,
             drain_seconds=settings.drain_seconds,
+            last_drain_seconds=settings.last_drain_seconds,
         ),
         environment=child_environment(changes),
         server=server,
@@ -57,7 +58,12 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def groups_of(
-    descriptor: int, workers: int, *, is_exposed: bool, drain_seconds: float = 0.0
+    descriptor: int,
+    workers: int,
+    *,
+    is_exposed: bool,
+    drain_seconds: float = 0.0,
+    last_drain_seconds: float = 0.0,
 ) -> list[list[supervisor.Child]]:
     """Return the groups in the order of their end: no choice may come after the drain."""
     exposed = ("--exposed",) if is_exposed else ()
@@ -74,7 +80,7 @@ def groups_of(
     worker = supervisor.Child(
         name="worker",
         arguments=("worker", "--nice", "--migrate"),
-        stop_seconds=WORKER_STOP_SECONDS,
+        stop_seconds=WORKER_STOP_SECONDS + last_drain_seconds,
     )
     return [api, [worker]]
 

@@ -31,7 +31,6 @@ from service.worker.write_back import WriteBack
 # cost a quarter less a row than short ones.
 DRAIN_PAUSE_SECONDS = 0.075
 DRAIN_PAUSE_IDLE_SECONDS = 0.05
-DRAIN_AT_END_SECONDS = 20.0
 MEASURE_SECONDS = 1.0
 CLEAN_SECONDS = MINUTE_MS / SECOND_MS
 RESTORE_SECONDS = 1.0
@@ -48,8 +47,9 @@ _log = logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intervals:
-    """How often what need not be quick is done."""
+    """How often what need not be quick is done, and how long the last drain may take."""
 
+    last_drain_seconds: float = 20.0
     audit_seconds: float = 600.0
     audit_first_seconds: float = 15.0
     snapshot_seconds: float = 60.0
@@ -103,7 +103,7 @@ class Worker:
 
     async def drain_all(self) -> None:
         """Commit what is in the outbox now, for as long as an orderly end may take."""
-        deadline = perf_counter() + DRAIN_AT_END_SECONDS
+        deadline = perf_counter() + self.intervals.last_drain_seconds
         ends = self.drain.ends()  # API processes may go on: the worker after this one reads it.
         is_done = False
 

@@ -91,7 +91,8 @@ def test_the_worker_shares_the_outbox_of_the_api_and_ends_after_it() -> None:
     assert api["volumes"] == worker["volumes"]
     assert "worker" in api["depends_on"]  # Compose ends who depends on others before them.
     assert seconds(api["stop_grace_period"]) > API_STOP_SECONDS
-    assert seconds(worker["stop_grace_period"]) > WORKER_STOP_SECONDS
+    last_drain = Settings.model_fields["last_drain_seconds"].default
+    assert seconds(worker["stop_grace_period"]) > WORKER_STOP_SECONDS + last_drain
 
 
 def test_it_asks_a_route_for_health_and_mounts_files_that_exist() -> None:

@@ -95,14 +95,17 @@ def test_every_port_is_the_one_that_the_image_serves() -> None:
     assert one("NetworkPolicy", "api-ingress")["spec"]["ingress"][0]["ports"] == [{"port": served}]
 
 
-def test_the_worker_ends_after_the_api_and_both_have_the_time_for_it() -> None:
-    (pod, worker) = next(found for found in ours("production") if found[1]["name"] == "worker")
-    draining = float(values_of(container("api"))["PROMOBANDIT_DRAIN_SECONDS"])
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_worker_ends_after_the_api_and_both_have_the_time_for_it(overlay: str) -> None:
+    (pod, worker) = next(found for found in ours(overlay) if found[1]["name"] == "worker")
+    draining = float(values_of(container("api", overlay))["PROMOBANDIT_DRAIN_SECONDS"])
+    default = Settings.model_fields["last_drain_seconds"].default
+    last_drain = float(values_of(worker).get("PROMOBANDIT_LAST_DRAIN_SECONDS", default))
 
     # A native sidecar: it is told to end when the other containers have ended.
     assert worker["restartPolicy"] == "Always"
     assert worker in pod["initContainers"]
-    needed = draining + API_STOP_SECONDS + WORKER_STOP_SECONDS
+    needed = draining + API_STOP_SECONDS + WORKER_STOP_SECONDS + last_drain
     assert pod["terminationGracePeriodSeconds"] > needed
 
 

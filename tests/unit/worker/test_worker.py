@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from service.domain.clock import DAY_MS, MINUTE_MS
 from service.domain.decision import Source, replay_of
 from service.errors import LedgerUnavailableError
 from service.metrics.page import PageFile
@@ -181,6 +181,20 @@ async def test_a_worker_that_ends_tries_again_when_sql_fails_once(whole: WholeWo
     assert (await whole.rig.ledger.evidence(experiment.number)).revision == 1
 
 
+async def test_a_worker_that_ends_leaves_the_rest_once_its_time_is_over(
+    whole: WholeWorker,
+) -> None:
+    experiment = await whole.rig.create()
+    whole.outbox.append([whole.rig.decision(experiment, 0)])
+    hurried = dataclasses.replace(whole.worker(), intervals=Intervals(last_drain_seconds=0.0))
+
+    await hurried.drain_all()
+
+    assert (await whole.rig.ledger.evidence(experiment.number)).revision == 0
+    await whole.worker().drain_all()
+    assert (await whole.rig.ledger.evidence(experiment.number)).revision == 1
+
+
 async def test_a_worker_that_ends_tells_redis_what_it_drained_last(whole: WholeWorker) -> None:
     decision = replace(whole.rig.decision(await whole.rig.create(), 0), source=int(Source.fallback))
     whole.outbox.append([decision])
@@ -227,45 +241,6 @@ async def test_a_worker_without_the_lease_only_drains(whole: WholeWorker) -> Non
 
     assert (await whole.rig.ledger.evidence(experiment.number)).revision == 1
     assert await whole.rig.head_version(experiment) == 0
-
-
-async def test_a_snapshot_has_a_row_per_variant_and_only_when_evidence_changed() -> None:
-    rig, store = Rig(), MemorySnapshotStore()
-    allocator = rig.allocator()
-    experiment = await rig.create()
-    await rig.send(experiment, 1, pulls=10, rewards=4)
-    await allocator.refresh(experiment.number)
-    snapshots = Snapshots(store, rig.ledger, allocator, rig.clock)
-    for _ in range(2):
-        await snapshots.turn()
-        rig.clock.at_ms += MINUTE_MS
-
-    rows = await store.rows(experiment.number, 0)
-    assert [row.variant for row in rows] == [0, 1, 2, 3]
-    assert (rows[1].pulls, rows[1].conversions, rows[1].value_micros) == (10, 4, 4_000_000)
-    assert rows[1].effective_successes == 4.0
-    assert sum(row.propensity for row in rows) == pytest.approx(1.0)
-
-    await rig.send(experiment, 1, pulls=1, rewards=0)
-    await allocator.refresh(experiment.number)
-    await snapshots.turn()
-    assert len(await store.rows(experiment.number, 0)) == 8
-
-
-async def test_old_snapshots_are_thinned_to_hourly_ones() -> None:
-    rig, store = Rig(), MemorySnapshotStore()
-    allocator = rig.allocator()
-    experiment = await rig.create()
-    snapshots = Snapshots(store, rig.ledger, allocator, rig.clock)
-    for _ in range(5):
-        await rig.send(experiment, 0, pulls=1, rewards=0)
-        await allocator.refresh(experiment.number)
-        await snapshots.turn()
-        rig.clock.at_ms += MINUTE_MS
-    rig.clock.at_ms += 8 * DAY_MS
-    await snapshots.turn()
-
-    assert len(await store.rows(experiment.number, 0)) == 4
 
 
 async def test_an_audit_exports_how_many_measures_differ() -> None:
