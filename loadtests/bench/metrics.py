@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
-from loadtests.bench.figures import Figure, cost_us, interleaved, middle, paired, rate
+from loadtests.bench.figures import Figure, Rounds, cost_us, interleaved, middle, paired, rate
 from loadtests.bench.run import Run
 from loadtests.client import Client
 from loadtests.open_loop import http_request, open_loop
@@ -68,19 +68,24 @@ def measure_metrics(run: Run) -> list[Figure]:
         rounds = interleaved(loads, run.rounds)
         run.keep("metrics", rounds)
         seconds = run.size(int(OPEN_SECONDS))
-        lags = {name: _longest_ms(service, seconds, name == "during") for name in _LAGS}
+        alone = _longest_ms(service, seconds, is_scraped=False)
+        scraped = _longest_ms(service, seconds, is_scraped=True)
+    lag = f"longest wait of a choice at {OPEN_RATE:g} a second, scraped every second"
+    return [
+        *_costs(rounds),
+        _scrape_figure(scrapes, series),
+        Figure(lag, scraped, "ms", note=f"not scraped {alone:.1f} ms"),
+    ]
+
+
+def _costs(rounds: Rounds) -> list[Figure]:
     counting = median(_counting_us() for _ in range(3))
     share = counting / middle(rounds["alone"], cost_us)
     told = f"{middle(rounds['scraped'], rate):,.0f} of {middle(rounds['alone'], rate):,.0f} /s"
+    by_alone = paired(rounds, "scraped", "alone", rate)
+    name = "/choose while scraped every second, by not scraped"
     return [
-        Figure(
-            "/choose while scraped every second, by not scraped",
-            paired(rounds, "scraped", "alone", rate),
-            "x",
-            ">=",
-            1 - SHARE_MAX,
-            told,
-        ),
+        Figure(name, by_alone, "x", ">=", 1 - SHARE_MAX, told),
         Figure(
             "counting, of the time a choice takes",
             100 * share,
@@ -89,24 +94,13 @@ def measure_metrics(run: Run) -> list[Figure]:
             100 * SHARE_MAX,
             f"{counting:.2f} us",
         ),
-        Figure(
-            f"scrape of {EXPERIMENTS:,} experiments, median",
-            median(scrapes) * 1_000,
-            "ms",
-            "<=",
-            SCRAPE_MS_MAX,
-            f"{series:,} series, longest {max(scrapes) * 1_000:.0f} ms",
-        ),
-        Figure(
-            f"longest wait of a choice at {OPEN_RATE:g} a second, scraped every second",
-            lags["during"],
-            "ms",
-            note=f"not scraped {lags['without']:.1f} ms",
-        ),
     ]
 
 
-_LAGS = ("without", "during")
+def _scrape_figure(scrapes: list[float], series: int) -> Figure:
+    name, longest = f"scrape of {EXPERIMENTS:,} experiments, median", max(scrapes) * 1_000
+    note = f"{series:,} series, longest {longest:.0f} ms"
+    return Figure(name, median(scrapes) * 1_000, "ms", "<=", SCRAPE_MS_MAX, note)
 
 
 def _reward_each(client: Client) -> None:
@@ -189,7 +183,7 @@ class _Scraped:
         return choose_load(self.service.url, tag, self.seconds, PREFIX, experiments=EXPERIMENTS)
 
 
-def _longest_ms(service: Service, seconds: float, is_scraped: bool) -> float:
+def _longest_ms(service: Service, seconds: float, *, is_scraped: bool) -> float:
     """Return the longest latency in an open loop, whose requests leave whatever happens."""
     port, tag = int(service.url.rpartition(":")[2]), "s" if is_scraped else "a"
     context = multiprocessing.get_context("fork")

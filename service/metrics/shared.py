@@ -117,8 +117,9 @@ def _add(ended: Path, sums: Path) -> None:
 
 
 def _clear(directory: Path) -> None:
-    for values_file in directory.glob("*.db"):
-        values_file.unlink()
+    for pattern in ("*.db", "*.prom"):
+        for left in directory.glob(pattern):
+            left.unlink()
 
 
 def _is_locked(lives: Path) -> bool:

@@ -18,7 +18,7 @@ from service.settings import Settings
 
 @pytest.fixture
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("REDIS_URL", "DATABASE_URL", "PROMOBANDIT_DATA_DIR", "PROMETHEUS_MULTIPROC_DIR"):
+    for name in ("REDIS_URL", "DATABASE_URL", "PROMOBANDIT_DATA_DIR", "PROMOBANDIT_METRICS_DIR"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
