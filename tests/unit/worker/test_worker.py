@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -177,6 +178,20 @@ async def test_a_worker_that_ends_tries_again_when_sql_fails_once(whole: WholeWo
 
     await whole.worker().drain_all()
 
+    assert (await whole.rig.ledger.evidence(experiment.number)).revision == 1
+
+
+async def test_a_worker_that_ends_leaves_the_rest_once_its_time_is_over(
+    whole: WholeWorker,
+) -> None:
+    experiment = await whole.rig.create()
+    whole.outbox.append([whole.rig.decision(experiment, 0)])
+    hurried = dataclasses.replace(whole.worker(), intervals=Intervals(last_drain_seconds=0.0))
+
+    await hurried.drain_all()
+
+    assert (await whole.rig.ledger.evidence(experiment.number)).revision == 0
+    await whole.worker().drain_all()
     assert (await whole.rig.ledger.evidence(experiment.number)).revision == 1
 
 
