@@ -13,6 +13,8 @@ from service.sla import LEDGER_LAG_SECONDS_MAX, OBJECTIVES, Objective
 SERVER_ERROR = 500
 # Redis is there all through a load test, so hardly anything may be answered without it.
 FALLBACK_SHARE_MAX = 0.001
+# On a machine that is busy with other things choices may run into their deadline, but not most.
+FALLBACK_SHARE_UNTIMED_MAX = 0.5
 # A sender that leaves later than this measures itself and not the service.
 SENDER_LATE_P99_MS = 5.0
 # How many choices one request of the sender asks for.
@@ -176,7 +178,8 @@ def _of_times(findings: Findings) -> list[str]:
 
 def _of_service(findings: Findings) -> list[str]:
     found = []
-    if findings.fallback_share > FALLBACK_SHARE_MAX:
+    share_max = FALLBACK_SHARE_MAX if findings.is_timed else FALLBACK_SHARE_UNTIMED_MAX
+    if findings.fallback_share > share_max:
         found.append(f"{findings.fallback_share:.2%} of the choices were answered without Redis")
     if not findings.decisions:
         found.append("the service counted no decision")

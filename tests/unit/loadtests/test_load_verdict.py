@@ -83,9 +83,11 @@ def test_times_are_not_judged_where_anything_else_may_run() -> None:
         is_timed=False,
         sender_late_p99_ms=50.0,
         server_verdicts={"POST /choose": "broken"},
+        fallbacks=5_000.0,
     )
 
     assert reasons(slow) == []
+    assert len(reasons(replace(slow, fallbacks=5_001.0))) == 1
     assert reasons(replace(slow, routes=slow.routes[1:])) == ["POST /choose was never asked"]
 
 
