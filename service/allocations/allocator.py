@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
@@ -127,8 +128,8 @@ class Allocator:
         return None if found is None else found[0]
 
     def learned(self) -> Iterator[Learned]:
-        """Yield what is held of each experiment; it may be walked on another thread."""
-        for number, (publication, experiment) in list(self._last.items()):
+        """Yield what is held of each experiment, by number; another thread may walk it."""
+        for number, (publication, experiment) in sorted(self._last.items(), key=itemgetter(0)):
             yield Learned(experiment, publication, self.evidence.held(number))
 
     async def _propose(self, experiment: Experiment) -> Proposal:

@@ -62,7 +62,7 @@ class Page:
         if series is None:
             series = self._series[family] = (family.template, [])
         template, lines = series
-        # Ids hold nothing that needs escaping, nor do the other labels; `text` is not for payloads.
+        # Ids hold nothing that needs escaping, nor do the labels that are ours.
         lines.append(template % (*labels, float(value)))
 
     def text(self) -> bytes:

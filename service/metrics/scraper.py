@@ -1,7 +1,7 @@
 """The process that makes the text of scrapes: `python -m service.metrics.scraper DIRECTORY`.
 
-It answers each line on its standard input with a length of eight bytes and so many bytes of text,
-and ends with its input, which is when the process that asks has ended.
+It says when it is ready, answers each line on its standard input with a length of eight bytes and
+so many bytes of text, and ends with its input, which is when the process that asks has ended.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from service.metrics.merging import Merger
 from service.metrics.shared import render_shared
 
+READY = b"ready"
 LENGTH_BYTES = 8
 NICENESS = 10  # A scrape may wait for its turn, a choice should not.
 
@@ -24,6 +25,8 @@ def main() -> None:
     gc.freeze()
     directory, merger = Path(sys.argv[1]), Merger()
     asked, told = sys.stdin.buffer, sys.stdout.buffer
+    told.write(READY)
+    told.flush()
     while asked.readline():
         text = render_shared(directory, merger)
         told.write(len(text).to_bytes(LENGTH_BYTES) + text)

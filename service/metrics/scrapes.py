@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.metrics.catalogue import Metrics
-from service.metrics.scraper import LENGTH_BYTES
+from service.metrics.scraper import LENGTH_BYTES, READY
 from service.metrics.shared import SharedMetrics, render_shared
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -27,14 +27,15 @@ _log = structlog.get_logger(__name__)
 class Scrapes:
     """Has a process of its own make the text: choices share no interpreter with that.
 
-    It is started by the first scrape, and again when it has ended.
+    It is started by the first scrape, and again when it has ended. A scrape that it keeps waiting
+    is made by a thread; it may be starting on a machine that has no time for it.
     """
 
     def __init__(self, metrics: Metrics, shared: SharedMetrics | None = None) -> None:
         """Without a shared directory there is one process to tell of: this one."""
         self._metrics = metrics
         self._shared = shared
-        self._scraper: Process | None = None
+        self._scraper: asyncio.Task[Process] | None = None
         self._turn = asyncio.Lock()
 
     async def text(self) -> bytes:
@@ -57,33 +58,41 @@ class Scrapes:
 
     async def _asked(self, shared: SharedMetrics) -> bytes:
         """Ask the process; one that was not heard to the end is never asked again."""
+        scraper = await self._started(shared)
         is_told = False
         try:
-            if self._scraper is None or self._scraper.returncode is not None:
-                self._scraper = await _start(shared)
-            text = await _ask(self._scraper)
+            text = await _ask(scraper)
             is_told = True
         finally:
             if not is_told:
                 await self._end()
         return text
 
+    async def _started(self, shared: SharedMetrics) -> Process:
+        if self._scraper is None or _has_ended(self._scraper):
+            self._scraper = asyncio.create_task(_start(shared))
+        return await asyncio.shield(self._scraper)  # Whoever gives up lets it go on starting.
+
     async def _end(self, patience_seconds: float = 0.0) -> None:
         scraper, self._scraper = self._scraper, None
-        if scraper is None:
-            return
-        if scraper.stdin is not None:
-            scraper.stdin.close()
-        try:
-            await asyncio.wait_for(scraper.wait(), patience_seconds)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                scraper.kill()
-            await scraper.wait()
+        if scraper is not None:
+            scraper.cancel()
+            await asyncio.wait({scraper})
+            if not _has_ended(scraper):
+                await _stop(scraper.result(), patience_seconds)
+
+
+def _has_ended(scraper: asyncio.Task[Process]) -> bool:
+    """Whether it did not start, or is gone."""
+    if not scraper.done():
+        return False
+    if scraper.cancelled() or scraper.exception() is not None:
+        return True
+    return scraper.result().returncode is not None
 
 
 async def _start(shared: SharedMetrics) -> Process:
-    return await asyncio.create_subprocess_exec(
+    scraper = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
         "-m",
@@ -94,12 +103,36 @@ async def _start(shared: SharedMetrics) -> Process:
         limit=_BUFFER_BYTES,
         start_new_session=True,  # Ctrl-C is for us to hear.
     )
+    is_ready = False
+    try:
+        await _read(scraper, len(READY))
+        is_ready = True
+    finally:
+        if not is_ready:
+            await _stop(scraper, 0.0)
+    return scraper
+
+
+async def _stop(scraper: Process, patience_seconds: float) -> None:
+    if scraper.stdin is not None:
+        scraper.stdin.close()
+    try:
+        await asyncio.wait_for(scraper.wait(), patience_seconds)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            scraper.kill()
+        await scraper.wait()
 
 
 async def _ask(scraper: Process) -> bytes:
-    if scraper.stdin is None or scraper.stdout is None:
+    if scraper.stdin is None:
         raise EOFError
     scraper.stdin.write(b"\n")
     await scraper.stdin.drain()
-    length = int.from_bytes(await scraper.stdout.readexactly(LENGTH_BYTES))
-    return await scraper.stdout.readexactly(length)
+    return await _read(scraper, int.from_bytes(await _read(scraper, LENGTH_BYTES)))
+
+
+async def _read(scraper: Process, count: int) -> bytes:
+    if scraper.stdout is None:
+        raise EOFError
+    return await scraper.stdout.readexactly(count)
