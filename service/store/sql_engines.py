@@ -19,6 +19,9 @@ from sqlalchemy.exc import DBAPIError
 _LOCK_POLL_SECONDS = 0.0005
 _LOCK_SECONDS_MAX = 2.0
 _CACHE_KIB = 65_536
+# A reader's cache is void as soon as anybody commits: a large one only keeps memory, in each of
+# several connections of each process, and grows with the file.
+_READER_CACHE_KIB = 2_048
 # 32 MB: with random keys, pages are written again and again before they need to go home.
 _CHECKPOINT_PAGES = 8_000
 _CONNECT_SECONDS_MAX = 2
@@ -52,7 +55,7 @@ def sqlite_engines(url: URL, timeout_seconds: float, readers: int) -> tuple[Engi
     )
     for engine in (writer, reader):
         event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(reader, "connect", _forbid_writing)
+    event.listen(reader, "connect", _prepare_reader)
     event.listen(writer, "begin", _begin_immediately)
     event.listen(reader, "begin", _begin_reading)
     return writer, reader
@@ -69,8 +72,9 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA secure_delete=ON")
 
 
-def _forbid_writing(connection: sqlite3.Connection, _record: object) -> None:
+def _prepare_reader(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA query_only=1")
+    connection.execute(f"PRAGMA cache_size=-{_READER_CACHE_KIB}")
 
 
 def _begin_reading(connection: Connection) -> None:
