@@ -90,7 +90,7 @@ class Topology:
             if await self._is_told_by(node):
                 break
         else:
-            self._is_untold = not self.nodes
+            self._note_untold()
         self._not_before = loop.time() + PAUSE_SECONDS
 
     def _candidates(self) -> Iterator[Node]:
@@ -111,6 +111,11 @@ class Topology:
             return False
         self._take(node, slots)
         return True
+
+    def _note_untold(self) -> None:
+        if not self.nodes and not self._is_untold:
+            self._is_untold = True
+            _log.warning("redis_cluster_unknown", remedy="is REDIS_URL the address of a cluster?")
 
     def _take(self, asked: Node, slots: list[Any]) -> None:
         owners: list[Node | None] = [None] * SLOTS

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import cache
 
 import pytest
+from redis.asyncio.connection import Connection, SSLConnection
 from redis.crc import key_slot
 
 from service.domain.redis_address import ClusterAddress, redis_address
@@ -16,6 +17,8 @@ from service.errors import RedisUnavailableError
 from service.store.records import UNREACHED
 from service.store.redis_allocations import RedisAllocations
 from service.store.redis_cluster import RedisCluster
+from service.store.redis_connection import script
+from service.store.redis_factory import node_factory
 from service.store.redis_marks import ClusterMarks
 from service.store.redis_replays import TAGS, RedisReplays
 from tests.clusters import Cluster, Member
@@ -170,3 +173,24 @@ async def test_a_memory_of_which_one_server_lost_its_part_has_no_epoch(
         assert before == "one"
         assert await epochs.epoch() == ""
         assert not await epochs.begin("two", after="one")
+
+
+async def test_every_node_is_entered_with_the_user_of_the_address(cluster: Cluster) -> None:
+    for member in cluster.members:
+        member.command("ACL", "SETUSER", "app", "on", ">p@ss", "~pb:*", "+@all")
+    client = client_of(cluster.url.replace("://", "://app:p%40ss@"))
+    await client.each(script("server"))
+    nodes = [client._client(node) for node in client._topology.nodes]
+    users = [await node.commands([(b"ACL", b"WHOAMI")]) for node in nodes]
+    await client.close()
+
+    assert users == [[b"app"]] * 3
+
+
+@pytest.mark.parametrize(("is_tls", "kind"), [(False, Connection), (True, SSLConnection)])
+def test_nodes_are_spoken_to_in_tls_where_the_address_says_so(
+    is_tls: bool, kind: type[object]
+) -> None:
+    address = ClusterAddress((("a", 1),), is_tls=is_tls)
+
+    assert type(node_factory(address, "a", 1).make()) is kind

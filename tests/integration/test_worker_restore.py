@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,27 +15,32 @@ import redis
 from service.domain.clock import DAY_MS, HOUR_MS
 from service.domain.decision import Decision, replay_of
 from service.domain.experiment import Experiment
+from service.domain.redis_address import ClusterAddress, redis_address
 from service.store.redis_allocations import RedisAllocations
+from service.store.redis_cluster import RedisCluster
 from service.store.redis_connection import RedisClient
+from service.store.redis_marks import ClusterMarks
 from service.store.redis_replays import RedisReplays
 from service.worker.restore import Restore
+from tests.clusters import Cluster
 from tests.servers import redis_server
 from tests.worker_rig import Rig
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("redis")]
+pytestmark = pytest.mark.integration
 
 
 class Interrupted(RedisReplays):
     """A replay memory that is flushed in the midst of its restoration, once."""
 
     flush_after = -1
+    lose: Callable[[], object]
 
     async def restore(self, decisions: Sequence[Decision]) -> None:
         """Restore, and lose everything when it is time."""
         await super().restore(decisions)
         self.flush_after -= 1
         if self.flush_after == 0:
-            await self._redis.commands([(b"FLUSHALL",)])
+            self.lose()
 
 
 @dataclass
@@ -62,28 +68,63 @@ class Real:
         return sum(value == replay_of(d) for value, d in zip(earlier, decisions, strict=True))
 
 
-@pytest.fixture
-async def real(redis_url: str) -> AsyncIterator[Real]:
-    with redis.Redis.from_url(redis_url) as server:
-        server.flushall()
-    async with rigged(redis_url, Rig()) as real:
+@pytest.fixture(
+    params=[
+        pytest.param("redis", marks=pytest.mark.xdist_group("redis")),
+        pytest.param("redis_cluster", marks=pytest.mark.xdist_group("cluster")),
+    ]
+)
+async def real(request: pytest.FixtureRequest) -> AsyncIterator[Real]:
+    if request.param == "redis_cluster":
+        cluster: Cluster = request.getfixturevalue("redis_cluster")
+        cluster.flush()
+        async with rigged_on_cluster(cluster, Rig()) as real:
+            yield real
+        return
+    url: str = request.getfixturevalue("redis_url")
+    flush(url)
+    async with rigged(url, Rig()) as real:
         yield real
+
+
+def flush(url: str) -> None:
+    with redis.Redis.from_url(url) as server:
+        server.flushall()
 
 
 @asynccontextmanager
 async def rigged(url: str, rig: Rig) -> AsyncIterator[Real]:
     client = RedisClient(url, deadline_ms=2_000)
-    rig.published = published = RedisAllocations(client)  # type: ignore[assignment]
     replays = Interrupted(client, rig.clock)
+    replays.lose = partial(flush, url)
+    try:
+        yield joined(rig, RedisAllocations(client), replays)
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def rigged_on_cluster(cluster: Cluster, rig: Rig) -> AsyncIterator[Real]:
+    """Give a rig on a cluster; what it loses is the memory of one server."""
+    address = redis_address(cluster.url)
+    assert isinstance(address, ClusterAddress)
+    client = RedisCluster(address, deadline_ms=2_000)
+    replays = Interrupted(client, rig.clock, by_tag=True)
+    replays.lose = partial(cluster.primaries[1].command, "FLUSHALL")
+    try:
+        yield joined(rig, RedisAllocations(client, ClusterMarks(client)), replays)
+    finally:
+        await client.close()
+
+
+def joined(rig: Rig, published: RedisAllocations, replays: Interrupted) -> Real:
+    rig.published = published  # type: ignore[assignment]
     schedule = rig.schedule()
     tokens = (f"epoch-{i}" for i in itertools.count(1))
     restore = Restore(
         schedule.refresh, rig.stores, replays, rig.clock, rig.metrics, lambda: next(tokens)
     )
-    try:
-        yield Real(rig, published, replays, restore)
-    finally:
-        await client.close()
+    return Real(rig, published, replays, restore)
 
 
 async def test_an_empty_redis_gets_allocations_configurations_and_answers(real: Real) -> None:
@@ -92,7 +133,7 @@ async def test_an_empty_redis_gets_allocations_configurations_and_answers(real: 
     decisions = await real.decide(experiment, 30)
     yesterday = await real.decide(experiment, 20, age_ms=DAY_MS - HOUR_MS)
     await real.published.begin_epoch("before")
-    await real.replays._redis.commands([(b"FLUSHALL",)])
+    real.replays.lose()
 
     await real.restore.turn()
 
