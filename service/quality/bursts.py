@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from msgspec import Struct
 
 from service.bandits.bursts import Burst, burst
@@ -12,8 +14,11 @@ from service.quality.past import Past, PastReader
 from service.quality.verdicts import CheckState, Verdict
 from service.quality.words import count, percent
 
-NEWEST_HOURS = 2  # The hour of now and the one before it.
-GUARD_HOURS = 24  # Of the day before these nothing is learned: a burst would hide its own end.
+# The hour of now and the one before it, where so many rewards came in them; or else a day.
+ENOUGH = 100
+NEWEST_HOURS = 2
+DAY_HOURS = 24
+GUARD_HOURS = 24  # Of the day before now nothing is learned: a burst would hide its own end.
 WARNING_PROBABILITY = 1e-4
 ALARM_PROBABILITY = 1e-6
 WARNING_COUNT_MIN = 10  # Fewer bad ones are never a burst.
@@ -24,6 +29,7 @@ LARGE_WARNING = 10.0
 LARGE_ALARM = 100.0
 VALUES_KNOWN_MIN = 200  # So many accepted ones tell what is large.
 KIND_VALUE = "value"
+Pair = tuple[int, int]  # Bad ones, and how many they are among.
 TAKEN = (Outcome.accepted, Outcome.duplicate, Outcome.ignored, Outcome.late, Outcome.queued)
 
 
@@ -75,16 +81,17 @@ class BurstCheck:
     async def judge(self, experiment: Experiment, now_ms: int) -> Verdict:
         """Return the verdict of now."""
         past = await self._reader.past(experiment, now_ms)
-        first = past.hour - NEWEST_HOURS + 1
-        history = [self._counts(past, at) for at in past.hours if at < first - GUARD_HOURS]
-        newest = [self._counts(past, hour) for hour in past.hours if hour >= first]
-        bad, total = (sum(each) for each in zip((0, 0), *newest, strict=True))
-        return self._verdict(burst(bad, total, history, self._kind.prior_share), bad, total)
+        of_hours = {
+            hour: (past.count(hour, (self._kind.bad,)), past.count(hour, self._kind.among))
+            for hour in past.hours
+        }
+        history = [pair for hour, pair in of_hours.items() if hour < past.hour - GUARD_HOURS]
+        newest, words = _newest(of_hours, past.hour)
+        return self._of_stretch(newest, history, words)
 
-    def _counts(self, past: Past, hour: int) -> tuple[int, int]:
-        return past.count(hour, (self._kind.bad,)), past.count(hour, self._kind.among)
-
-    def _verdict(self, found: Burst, bad: int, total: int) -> Verdict:
+    def _of_stretch(self, newest: Sequence[Pair], history: Sequence[Pair], words: str) -> Verdict:
+        bad, total = sum(pair[0] for pair in newest), sum(pair[1] for pair in newest)
+        found = burst(bad, total, history, self._kind.prior_share)
         figures = {
             "bad": float(bad),
             "total": float(total),
@@ -92,15 +99,25 @@ class BurstCheck:
             "usual_share": found.usual,
             "probability": found.probability,
         }
-        newest = f"{count(bad)} of the {count(total)} rewards of the last two hours"
         if not total:
-            return Verdict(self.name, CheckState.ok, "No reward came in the last two hours.")
-        sentence = f"{newest} {self._kind.is_what} ({percent(found.share)})"
+            return Verdict(self.name, CheckState.ok, f"No reward came in {words}.")
+        of_all = f"{count(bad)} of the {count(total)} rewards of {words}"
+        sentence = f"{of_all} {self._kind.is_what} ({percent(found.share)})"
         state = _state(found, bad)
         if state is CheckState.ok:
             return Verdict(self.name, state, f"{sentence}, which is nothing unusual.", figures)
         usual = f"usually it is {percent(found.usual)}"
         return Verdict(self.name, state, f"{sentence}; {usual}. {self._kind.meaning}", figures)
+
+
+def _newest(of_hours: Mapping[int, Pair], now: int) -> tuple[list[Pair], str]:
+    """Return the stretch that is judged, and what it is called."""
+    two, day = (
+        [pair for hour, pair in of_hours.items() if hour > now - hours]
+        for hours in (NEWEST_HOURS, DAY_HOURS)
+    )
+    is_enough = sum(total for _, total in two) >= ENOUGH
+    return (two, "the last two hours") if is_enough else (day, "the last day")
 
 
 class ValuesCheck:
