@@ -26,7 +26,8 @@ COSTS = """\
 Microseconds of processor time for each, in every part that has a hand in it, on {sql}. An API
 process is one event loop and keeps one core busy, so *a second and core* is what one process, one
 pod, can do at the very most: plan for half of it. The worker's, Redis' and SQL's time is spent
-elsewhere, and later.
+elsewhere, and later. On a machine where others are at work too (*load before*, at the end), all of
+it takes up to a third longer.
 """
 RECKONING = """\
 **How to reckon.** Sends of {send:,} units an hour before noon, {rewards:,} conversions a day: the
@@ -62,7 +63,7 @@ Resident memory after the loads above, of one process each. An experiment adds s
 each API process; a call of 10,000 units some megabytes while it is answered. Limits of twice as
 much leave room for both ([deploy/k8s](../deploy/k8s/README.md) sets them).
 """
-SEND, REWARDS, PEAK, RATE, VOLUME = 5_000_000, 100_000, 5_000, 1_000, 10 * 2**30
+SEND, REWARDS, PEAK, RATE, VOLUME = 5_000_000, 100_000, 20_000, 1_000, 10 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,9 @@ def _growths(growths: Sequence[Growth]) -> str:
         total = sum(size for key, size in sizes.items() if key[:2] == ("PostgreSQL", what))
         sizes["PostgreSQL", what, "**all of it**"] = total
     rows = [
-        [store, what, part, f"{size:,.0f}"] for (store, what, part), size in sorted(sizes.items())
+        [store, what, part, f"{size:,.0f}"]
+        for (store, what, part), size in sorted(sizes.items())
+        if round(size)
     ]
     return _table(["store", "a million", "part", "MB"], rows)
 
