@@ -124,7 +124,7 @@ def api(options: argparse.Namespace, settings: Settings) -> int:
         settings,
         migrate=options.migrate,
         is_exposed=is_exposed,
-        shared=shared.join(settings.metrics, "api"),
+        shared=_join(settings, "api"),
     )
     if host is None:
         listener = socket.socket(fileno=options.fd)
@@ -144,6 +144,11 @@ def api(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _join(settings: Settings, role: str) -> shared.SharedMetrics | None:
+    """Share this process's metrics; one that cannot start, without a Redis, joins nobody."""
+    return shared.join(settings.metrics, role) if settings.redis else None
+
+
 def worker(options: argparse.Namespace, settings: Settings) -> int:
     """Run the worker until told to stop."""
     from service.bootstrap import worker  # noqa: PLC0415
@@ -155,7 +160,7 @@ def worker(options: argparse.Namespace, settings: Settings) -> int:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        joined = shared.join(settings.metrics, "worker")
+        joined = _join(settings, "worker")
         await worker.build_worker(settings, migrate=options.migrate, shared=joined).run(stop)
 
     asyncio.run(run())
