@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,16 +13,19 @@ from tests.deploy.kustomize import containers, documents, pod_of
 from tests.deploy.overlays import MANIFESTS, OVERLAYS, one, ours, rendered
 from tests.deploy.schemas import errors, version
 
+OLDEST = "v1.29.0"  # With native sidecars and their order of ending.
 
+
+@pytest.mark.parametrize("of", [OLDEST, version()])
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_cluster_takes_every_manifest(overlay: str) -> None:
-    assert [error for each in rendered(overlay) for error in errors(each)] == []
+def test_a_cluster_takes_every_manifest(overlay: str, of: str) -> None:
+    assert [error for each in rendered(overlay) for error in errors(each, of)] == []
 
 
 def test_a_cluster_takes_the_secrets_of_the_example() -> None:
     examples = documents(MANIFESTS / "examples" / "secret.yaml")
 
-    assert [error for each in examples for error in errors(each)] == []
+    assert [error for each in examples for error in errors(each, version())] == []
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Job", "NetworkPolicy", "ServiceMonitor"])
@@ -29,11 +33,15 @@ def test_a_misspelt_field_would_be_found(kind: str) -> None:
     wrong = copy.deepcopy(next(each for each in rendered("production") if each["kind"] == kind))
     wrong["spec"]["templates"] = 1
 
-    assert "templates" in " ".join(errors(wrong))
+    assert "templates" in " ".join(errors(wrong, version()))
 
 
-def test_the_schemas_are_no_older_than_native_sidecars() -> None:
-    assert [int(part) for part in version()[1:].split(".")] >= [1, 33, 0]
+def test_the_schemas_are_newer_than_the_oldest_kubernetes_that_is_promised() -> None:
+    promised = re.search(r"Kubernetes (\d+\.\d+) or newer", (MANIFESTS / "README.md").read_text())
+
+    assert promised is not None
+    assert f"v{promised[1]}.0" == OLDEST
+    assert int(version().split(".")[1]) > int(OLDEST.split(".")[1])
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -1,4 +1,4 @@
-"""What is wrong with a manifest, by the schemas of the newest Kubernetes that our lock knows."""
+"""What is wrong with a manifest, by the schemas of the Kubernetes versions that our lock knows."""
 
 from __future__ import annotations
 
@@ -30,33 +30,32 @@ def version() -> str:
     return newest.removesuffix("-local-strict")
 
 
-def errors(resource: Resource) -> list[str]:
-    """Return what a cluster would refuse; an unknown kind of resource is an error too."""
+def errors(resource: Resource, of: str) -> list[str]:
+    """Return what a cluster of a version would refuse; an unknown kind raises `OSError`."""
     name = f"{resource['kind']}/{resource['metadata']['name']}"
-    found: Iterator[Any] = _validator(resource["apiVersion"], resource["kind"]).iter_errors(
-        resource
-    )
+    validator = _validator(resource["apiVersion"], resource["kind"], of)
+    found: Iterator[Any] = validator.iter_errors(resource)
     return [f"{name} {error.json_path}: {error.message}" for error in found]
 
 
 @cache
-def _validator(api_version: str, kind: str) -> Draft202012Validator:
+def _validator(api_version: str, kind: str, of: str) -> Draft202012Validator:
     if kind in SCHEMAS:
         return Draft202012Validator(SCHEMAS[kind])
     group, _, number = api_version.rpartition("/")
     domain = f"{group.partition('.')[0]}-" if group else ""
-    schema = json.loads((_schemas() / f"{kind.lower()}-{domain}{number}.json").read_text())
-    return Draft202012Validator(schema, registry=_registry())
+    schema = json.loads((_schemas(of) / f"{kind.lower()}-{domain}{number}.json").read_text())
+    return Draft202012Validator(schema, registry=_registry(of))
 
 
 @cache
-def _registry() -> Registry[Any]:
-    definitions = json.loads((_schemas() / "_definitions.json").read_text())
+def _registry(of: str) -> Registry[Any]:
+    definitions = json.loads((_schemas(of) / "_definitions.json").read_text())
     address = definitions.get("$id", "_definitions.json")
     resource = DRAFT202012.create_resource(definitions)
     registry: Registry[Any] = Registry().with_resource(address, resource)
     return registry
 
 
-def _schemas() -> Path:
-    return _FOLDER / f"{version()}-local-strict"
+def _schemas(of: str) -> Path:
+    return _FOLDER / f"{of}-local-strict"
