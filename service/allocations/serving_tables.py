@@ -130,16 +130,18 @@ class ServingTables:
     async def poll(self) -> None:
         """Take one turn of the change list; while Redis is gone, of SQL, once a second."""
         async with self._poll_turn:
+            has_looked = True
             try:
                 await self._poll_redis()
             except RedisUnavailableError:
                 self._note_redis(is_there=False)
-                await self._poll_sql(SQL_POLL_MS)
+                has_looked = await self._poll_sql(SQL_POLL_MS)
             else:
                 with suppress(LedgerUnavailableError):
                     await self._poll_sql(SQL_CHECK_MS)
             await self._take_pending()
-            self._metrics.tables_polled(self._clock.now_ms())
+            if has_looked:
+                self._metrics.tables_polled(self._clock.now_ms())
 
     async def _look_up_id(self, key: tuple[int, str]) -> ServingTable:
         found = await self._required((await self._stores.experiments.get(*key)).number)
@@ -173,11 +175,14 @@ class ServingTables:
             self._pending.setdefault(number, 0)
         self._epoch, self._cursor = changes.epoch, changes.cursor
 
-    async def _poll_sql(self, interval_ms: int) -> None:
+    async def _poll_sql(self, interval_ms: int) -> bool:
+        """Ask SQL for newer versions unless that was only just done; tell whether it was asked."""
         now_ms = self._clock.monotonic_ms()
-        if now_ms - self._sql_polled_ms >= interval_ms:
-            self._sql_polled_ms = now_ms
-            self._pending.update(await self._missing_of_sql())
+        if now_ms - self._sql_polled_ms < interval_ms:
+            return False
+        self._sql_polled_ms = now_ms
+        self._pending.update(await self._missing_of_sql())
+        return True
 
     async def _missing_of_sql(self) -> dict[int, int]:
         """Return the experiments of which SQL has a version that is not held, and which one."""

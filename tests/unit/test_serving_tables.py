@@ -115,6 +115,20 @@ async def test_while_redis_is_gone_newer_versions_come_from_sql_once_a_second(ri
     assert tables.all()[0].allocation.version == 2
 
 
+async def test_a_turn_that_looked_nowhere_does_not_say_that_it_has_looked(rig: Rig) -> None:
+    tables, polled = rig.tables(), []
+    rig.published.is_down = True
+
+    for pause_ms in (0, 400, 600):
+        rig.clock.at_ms += pause_ms
+        await tables.poll()
+        name = "promobandit_tables_polled_timestamp_seconds"
+        polled.append(rig.metrics.registry.get_sample_value(name))
+
+    now = rig.clock.now_ms() / 1_000
+    assert polled == [now - 1.0, now - 1.0, now]
+
+
 async def test_a_redis_that_lost_its_memory_changes_nothing_that_is_held(rig: Rig) -> None:
     experiment = await rig.create()
     tables = rig.tables()
