@@ -10,14 +10,17 @@ from service.store.webhook_ports import DeliveryError
 
 @dataclass
 class Receiver:
-    """Answers what it is told to; 0 is no answer at all."""
+    """Answers what it is told to; 0 is no answer at all, and a broken host breaks the sending."""
 
     status: int = 204
+    broken: str = "\n"
     received: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """Note a message and answer it."""
         self.received.append((url, headers, body))
+        if self.broken in url:
+            raise UnicodeError(url)
         if not self.status:
             raise DeliveryError("no connection")
         return self.status

@@ -14,7 +14,9 @@ URL_LENGTH_MAX = 2_000
 WEBHOOKS_MAX = 10  # Of one tenant.
 SECRET_BYTES = 32
 PORT_MAX = 65_535
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+HOST_LENGTH_MAX = 253
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 _IPV6_EMBEDDING = 96  # Prefixes of this length hold an IPv4 address in their last 32 bits.
 _NAT64 = IPv6Address("64:ff9b::")
 
@@ -76,7 +78,7 @@ def is_public(address: Address) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or _behind_nat64(address)
         if inner is not None:
             return is_public(inner)
-        if address.teredo is not None:
+        if address.teredo is not None or address.is_site_local:
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
@@ -107,4 +109,5 @@ def _is_outside(host: str) -> bool:
         # A name has a dot and a letter in its last part: what has not is one of this network,
         # or a number that some resolvers take for an address.
         last = host.rpartition(".")[2]
-        return bool(_HOST.fullmatch(host)) and "." in host and not last[:1].isdigit()
+        is_name = len(host) <= HOST_LENGTH_MAX and _HOST.fullmatch(host) is not None
+        return is_name and not last[:1].isdigit()

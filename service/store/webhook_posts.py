@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import ip_address
 
 import httpcore
@@ -24,20 +26,36 @@ CONNECTIONS_MAX = 20
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host, as the system tells them."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+class Resolver:
+    """Asks the system for addresses, on threads of its own.
+
+    A name whose server does not answer holds its thread for long; the event loop's threads are
+    wanted for allocations.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(CONNECTIONS_MAX, "webhook-dns")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Return the addresses of a host; raises `OSError` or `UnicodeError` if it has none."""
+        loop = asyncio.get_running_loop()
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(self._threads, look_up)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+    def close(self) -> None:
+        """Begin no look-up any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class WebhookPosts:
     """See `service.store.webhook_ports.Post`."""
 
-    def __init__(self, private_hosts: Collection[str], resolve: Resolve = resolve) -> None:
+    def __init__(self, private_hosts: Collection[str], resolve: Resolve | None = None) -> None:
         """`private_hosts` may lead into the operator's own network."""
+        self._resolver = Resolver()
         self._pool = httpcore.AsyncConnectionPool(
-            network_backend=_Guarded(frozenset(private_hosts), resolve),
+            network_backend=_Guarded(frozenset(private_hosts), resolve or self._resolver),
             max_connections=CONNECTIONS_MAX,
             max_keepalive_connections=0,
         )
@@ -59,6 +77,7 @@ class WebhookPosts:
     async def close(self) -> None:
         """Close the connections."""
         await self._pool.aclose()
+        self._resolver.close()
 
 
 class _Guarded(httpcore.AsyncNetworkBackend):
@@ -94,7 +113,7 @@ class _Guarded(httpcore.AsyncNetworkBackend):
     async def _allowed(self, host: str, port: int) -> Sequence[str]:
         try:
             addresses = await self._resolve(host, port)
-        except OSError:
+        except (OSError, UnicodeError):  # The latter is what the encoding of names raises.
             raise DeliveryError("the host's name leads nowhere") from None
         if host not in self._private_hosts and not all(map(_is_public, addresses)):
             raise DeliveryError("the host's name leads to an address that is not public")

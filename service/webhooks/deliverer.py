@@ -46,7 +46,11 @@ class Deliverer:
         """Try what is due, a bounded number at once; return whether there may be more."""
         now_ms = self._clock.now_ms()
         due = await self._store.due(now_ms, AT_ONCE)
-        await asyncio.gather(*map(self._deliver, due))
+        # All are waited for: what still ran beside the next turn would be sent twice.
+        ends = await asyncio.gather(*map(self._deliver, due), return_exceptions=True)
+        for end in ends:
+            if end is not None:
+                raise end
         self._metrics.webhooks.pending(await self._store.pending())
         if self._clock.monotonic_ms() >= self._forget_at_ms:
             await self._store.forget(now_ms - KEPT_MS)
@@ -63,6 +67,8 @@ class Deliverer:
             status = await self._post.post(webhook.url, headers, body)
         except DeliveryError as error:
             reason = str(error)
+        except Exception as error:  # noqa: BLE001  It would be due for ever, and fail every turn.
+            reason = type(error).__name__
         settled = _settled(delivery, status, self._clock.now_ms())
         await self._store.settle(settled, is_gone=status == HTTPStatus.GONE)
         self._tell(settled, reason)
@@ -77,6 +83,7 @@ class Deliverer:
         if outcome != "delivered":
             _log.warning(
                 "webhook_not_delivered",
+                tenant=settled.tenant,
                 webhook=settled.webhook,
                 outcome=outcome,
                 attempts=settled.attempts,

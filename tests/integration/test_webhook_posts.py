@@ -76,6 +76,14 @@ async def test_a_redirect_is_not_followed() -> None:
     assert [path for path, *_ in receiver.posts] == ["/"]
 
 
+async def test_a_name_that_is_none_leads_nowhere() -> None:
+    posts = WebhookPosts({"hooks..inside"})
+
+    with pytest.raises(DeliveryError, match="nowhere"):
+        await posts.post("http://hooks..inside/", {}, b"{}")
+    await posts.close()
+
+
 async def test_nobody_there_is_an_error_without_an_address() -> None:
     posts = WebhookPosts({"127.0.0.1"})
     with http_receiver() as receiver:

@@ -136,6 +136,18 @@ async def test_what_is_not_taken_is_tried_again_for_a_day_and_given_up(
     assert await rig.store.pending() == 0
 
 
+async def test_a_url_that_breaks_the_sending_holds_nobody_up(rig: Rig) -> None:
+    await rig.webhooks.put(2, "strangers", "https://broken.example.com/", "eve")
+    rig.receiver.broken = "broken"
+    await rig.webhooks.test(2, "strangers")
+    await rig.announcements.changed(CHANGE)
+
+    await rig.deliverer.turn()
+
+    assert (rig.counted("failed"), rig.counted("delivered")) == (1, 1)
+    assert await rig.store.due(NOW_MS, 9) == []
+
+
 async def test_a_receiver_that_is_gone_is_told_nothing_more_but_a_test(rig: Rig) -> None:
     rig.receiver.status = 410
     await rig.announcements.changed(CHANGE)
