@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
+from loadtests.bench.machine import machine
 from loadtests.client import RefusedError
 from loadtests.load.ceiling import Step, rows, steps
 from loadtests.load.options import Options, options_of
@@ -25,6 +26,7 @@ def main() -> int:
     options = options_of()
     for number in (signal.SIGTERM, signal.SIGHUP):  # They stop the service too, in order.
         signal.signal(number, signal.default_int_handler)
+    about = machine()  # Before we are the load ourselves.
     found: list[Step] = []
     try:
         told = _told(options)
@@ -39,8 +41,10 @@ def main() -> int:
     except (OSError, OpenLoopError, RefusedError, RuntimeError, ValueError) as error:
         print(f"The load test could not be run: {error}", file=sys.stderr)
         return EXIT_UNABLE
-    if options.is_documented:
-        PAGE.write_text(page(told, found))
+    if options.is_documented and told.broken:  # A busy machine is nothing to publish.
+        print(f"{PAGE.name} stays as it is: only a run that passes is written.", file=sys.stderr)
+    elif options.is_documented:
+        PAGE.write_text(page(told, about, found))
     return EXIT_BROKEN if told.broken else 0
 
 
