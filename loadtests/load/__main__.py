@@ -41,8 +41,12 @@ def main() -> int:
     except (OSError, OpenLoopError, RefusedError, RuntimeError, ValueError) as error:
         print(f"The load test could not be run: {error}", file=sys.stderr)
         return EXIT_UNABLE
-    if options.is_documented and told.broken:  # A busy machine is nothing to publish.
-        print(f"{PAGE.name} stays as it is: only a run that passes is written.", file=sys.stderr)
+    if options.is_documented and (
+        told.broken or not told.shape.is_timed
+    ):  # A busy machine is nothing to publish.
+        print(
+            f"{PAGE.name} stays as it is: only a timed run that passes is written.", file=sys.stderr
+        )
     elif options.is_documented:
         PAGE.write_text(page(told, about, found))
     return EXIT_BROKEN if told.broken else 0

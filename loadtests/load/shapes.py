@@ -84,7 +84,7 @@ SMOKE = Shape(
     "one of each user, to show that everything works; times are shown and not judged",
     5.0,
     users=dict.fromkeys(USERS, 1),
-    sender_factor=0.2,
+    sender_factor=0.5,  # Each route is asked within the first three seconds.
     is_timed=False,
 )
 AVERAGE = Shape("average", "an ordinary hour of a busy day", 60.0)

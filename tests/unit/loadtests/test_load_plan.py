@@ -67,6 +67,7 @@ def test_every_request_carries_the_key() -> None:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=lambda shape: shape.name)
 def test_a_shape_has_somebody_of_each_kind_all_the_time(shape: Shape) -> None:
     assert min(shape.users.values()) >= 1
+    assert {each.route for each in planned(shape, 3.0)} == set(SENDER_RATES)
     assert shape.factor(0.0) == shape.factor(1.0) == 1.0
     assert shape.stages[-1].until == 1.0
 
