@@ -8,11 +8,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, TryAgainError
+from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from service.domain.redis_address import ClusterAddress
 from service.errors import RedisUnavailableError
-from service.store.redis_connection import CONNECTIONS_MAX, Command, RedisClient, Reply, Script
+from service.store.redis_connection import (
+    CONNECTIONS_MAX,
+    Command,
+    RedisClient,
+    Reply,
+    Script,
+    ScriptCall,
+)
 from service.store.redis_factory import node_factory
 from service.store.redis_topology import Node, Topology
 
@@ -76,6 +83,27 @@ class RedisCluster:
 
         return await self._routed(key_slot(keys[0]), call, deadline_ms)
 
+    async def run_each(
+        self, lua: Script, calls: Sequence[ScriptCall], deadline_ms: float | None = None
+    ) -> list[Reply]:
+        """Run a script for each call, in one go for each node.
+
+        An error stands in the place of an answer; raises only while nobody tells who serves what.
+        """
+        until = asyncio.get_running_loop().time() + self._left_ms(deadline_ms) / 1_000
+        await self._topology.know(self._left_ms(deadline_ms) / 1_000)
+        by_node: dict[Node | None, list[int]] = {}
+        for i, call in enumerate(calls):
+            by_node.setdefault(self._topology.owner(key_slot(call.keys[0])), []).append(i)
+        shares = ([calls[i] for i in at] for at in by_node.values())
+        found = await asyncio.gather(
+            *(
+                self._share(node, lua, share, deadline_ms, until)
+                for node, share in zip(by_node, shares, strict=True)
+            )
+        )
+        return _in_order(by_node.values(), found, len(calls))
+
     async def commands(self, commands: Iterable[Command]) -> list[Reply]:
         """Run commands that only read, in one go for each node; raises as `run` does."""
         asked = list(commands)
@@ -88,11 +116,7 @@ class RedisCluster:
         found = await asyncio.gather(
             *(self._together(node, [asked[i] for i in at]) for node, at in by_node.items())
         )
-        answers: list[Reply] = [None] * len(asked)
-        for at, told in zip(by_node.values(), found, strict=True):
-            for i, answer in zip(at, told, strict=True):
-                answers[i] = answer
-        return answers
+        return _in_order(by_node.values(), found, len(asked))
 
     async def each(self, lua: Script) -> list[Reply]:
         """Run a script without keys on every primary that serves slots."""
@@ -120,7 +144,7 @@ class RedisCluster:
         deadline_ms: float | None = None,
     ) -> T:
         loop = asyncio.get_running_loop()
-        left_ms = self._deadline_ms if deadline_ms is None else min(deadline_ms, self._deadline_ms)
+        left_ms = self._left_ms(deadline_ms)
         until = loop.time() + left_ms / 1_000
         await self._topology.know(left_ms / 1_000)
         hop = _Hop(self._owner(slot))
@@ -131,6 +155,36 @@ class RedisCluster:
                 hop = await self._after(error, hop, slot)
             deadline_ms = (until - loop.time()) * 1_000
         raise RedisUnavailableError("the keys are on their way to another node")
+
+    def _left_ms(self, deadline_ms: float | None) -> float:
+        return self._deadline_ms if deadline_ms is None else min(deadline_ms, self._deadline_ms)
+
+    async def _share(
+        self,
+        node: Node | None,
+        lua: Script,
+        calls: list[ScriptCall],
+        deadline_ms: float | None,
+        until: float,
+    ) -> list[Reply]:
+        """Run the calls of one node; each that it refuses finds its way alone."""
+        if node is None:
+            self._topology.renew()
+            return [RedisUnavailableError("no node serves the keys")] * len(calls)
+        try:
+            told = await self._client(node).run_together(lua, calls, deadline_ms)
+        except RedisUnavailableError as error:
+            self._topology.renew()
+            return [error] * len(calls)
+        refused = [i for i, answer in enumerate(told) if isinstance(answer, ResponseError)]
+        if refused:
+            left_ms = (until - asyncio.get_running_loop().time()) * 1_000
+            again = [calls[i] for i in refused]
+            runs = (self.run(lua, c.keys, *c.arguments, deadline_ms=left_ms) for c in again)
+            alone = await asyncio.gather(*runs, return_exceptions=True)
+            for i, answer in zip(refused, alone, strict=True):
+                told[i] = answer
+        return told
 
     async def _after(self, error: RedisUnavailableError, hop: _Hop, slot: int) -> _Hop:
         """Return where to go on after what a node said, or raise it."""
@@ -204,6 +258,14 @@ class RedisCluster:
         (self._failing.add if is_failing else self._failing.discard)(node)
         if bool(self._failing) != was_failing:
             self._on_circuit(not was_failing)
+
+
+def _in_order(places: Iterable[list[int]], found: Iterable[list[Reply]], count: int) -> list[Reply]:
+    answers: list[Reply] = [None] * count
+    for at, told in zip(places, found, strict=True):
+        for i, answer in zip(at, told, strict=True):
+            answers[i] = answer
+    return answers
 
 
 def _slot(command: Command) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import hiredis
@@ -16,14 +15,12 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 
 from service.errors import RedisUnavailableError
 from service.store.redis_circuit import Circuit
+from service.store.redis_deadline import Deadline
 from service.store.redis_factory import ConnectionFactory, connection_factory
 
 CONNECTIONS_MAX = 8
 # A deadline is an OSError; uvloop raises RuntimeError for a write to what has just been closed.
 GONE = (RedisError, OSError, RuntimeError)
-# When this process itself was held up, the answer may lie in the socket already: the loop gets
-# one more look before the deadline counts. (uvloop runs timers before it reads.)
-GRACE_SECONDS = 0.005
 PROBE_SECONDS = 1.0  # A probe may take longer than a call: new connections greet and authenticate.
 # A primary takes a write; a replica, which a failover may leave behind an address, would answer
 # a PING as well.
@@ -39,6 +36,13 @@ class Script(NamedTuple):
 
     text: bytes
     sha: bytes
+
+
+class ScriptCall(NamedTuple):
+    """What a script is run with; its keys share one hash tag."""
+
+    keys: Sequence[bytes]
+    arguments: tuple[bytes, ...]
 
 
 @cache
@@ -59,6 +63,12 @@ class RedisCaller(Protocol):
         deadline_ms: float | None = None,
     ) -> Reply:
         """Run a script whose keys share one hash tag."""
+        ...
+
+    async def run_each(
+        self, lua: Script, calls: Sequence[ScriptCall], deadline_ms: float | None = None
+    ) -> list[Reply]:
+        """Run a script for each call; an error stands in the place of an answer, none is raised."""
         ...
 
     async def commands(self, commands: Iterable[Command]) -> list[Reply]:
@@ -122,6 +132,23 @@ class RedisClient:
         call = _packed((b"EVALSHA", lua.sha, len(keys), *keys, *arguments))
         return await self._guarded(self._run(lua, call, _ASKING if is_asking else b""), seconds)
 
+    async def run_each(
+        self, lua: Script, calls: Sequence[ScriptCall], deadline_ms: float | None = None
+    ) -> list[Reply]:
+        """Run a script for each call; an error stands in the place of an answer, none is raised."""
+        runs = (self.run(lua, keys, *given, deadline_ms=deadline_ms) for keys, given in calls)
+        return await asyncio.gather(*runs, return_exceptions=True)
+
+    async def run_together(
+        self, lua: Script, calls: Sequence[ScriptCall], deadline_ms: float | None = None
+    ) -> list[Reply]:
+        """Run a script for each call in one go; what Redis refuses stands as it said it."""
+        self._circuit.check()
+        seconds = self._seconds(deadline_ms)
+        packed = [_packed((b"EVALSHA", lua.sha, len(c.keys), *c.keys, *c.arguments)) for c in calls]
+        exchange = self._exchange(b"".join(packed), len(calls), is_each=True)
+        return await self._guarded(exchange, seconds)
+
     async def commands(
         self, commands: Iterable[Command], deadline_ms: float | None = None
     ) -> list[Reply]:
@@ -166,7 +193,7 @@ class RedisClient:
 
     async def _guarded(self, call: Awaitable[T], seconds: float) -> T:
         try:
-            async with _Deadline(seconds):
+            async with Deadline(seconds):
                 return await call
         except TimeoutError as error:
             # A caller in a hurry is no proof against Redis, or one could shut out all the others.
@@ -196,7 +223,7 @@ class RedisClient:
             load = _packed((b"SCRIPT", b"LOAD", lua.text))
             return (await self._exchange(load + asking + call, count + 1))[-1]
 
-    async def _exchange(self, packed: bytes, answers: int) -> list[Reply]:
+    async def _exchange(self, packed: bytes, answers: int, *, is_each: bool = False) -> list[Reply]:
         async with self._places:
             connection, made_after = self._idle.pop() if self._idle else self._new_connection()
             is_old, made_after = made_after != self._failures, self._failures
@@ -208,6 +235,8 @@ class RedisClient:
                     # Sending would do it too, but without asking the Sentinels for the address.
                     await connection.connect()  # type: ignore[no-untyped-call]
                 await connection.send_packed_command(packed, check_health=False)
+                if is_each:
+                    return await _read_each(connection, answers)
                 if answers == 1:
                     return [await connection.read_response()]
                 return await _read(connection, answers)
@@ -232,33 +261,6 @@ class RedisClient:
             raise RedisUnavailableError("Redis is unavailable") from error
 
 
-class _Deadline:
-    """Raises `TimeoutError` in its body when that takes longer and the answer is not there yet."""
-
-    __slots__ = ("_loop", "_scope", "_seconds", "_timer")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    async def __aenter__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._scope = asyncio.timeout(None)
-        await self._scope.__aenter__()
-        self._timer = self._loop.call_later(self._seconds, self._look_once_more)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-        await self._scope.__aexit__(kind, error, traceback)
-
-    def _look_once_more(self) -> None:
-        self._scope.reschedule(self._loop.time() + GRACE_SECONDS)
-
-
 def _is_no_primary(error: ResponseError) -> bool:
     """Whether a replica refused to write; a script's error has more words before that."""
     return "READONLY" in str(error) or isinstance(error, ReadOnlyError)
@@ -274,13 +276,18 @@ _ASKING = _packed((b"ASKING",))  # Holds for the one command after it.
 
 async def _read(connection: AbstractConnection, count: int) -> list[Reply]:
     """Read all answers before one that refuses is raised: the next call must not meet the rest."""
+    answers = await _read_each(connection, count)
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            raise answer
+    return answers
+
+
+async def _read_each(connection: AbstractConnection, count: int) -> list[Reply]:
     answers: list[Reply] = []
-    refusal: ResponseError | None = None
     for _ in range(count):
         try:
             answers.append(await connection.read_response())
         except ResponseError as error:
-            refusal = refusal or error
-    if refusal is not None:
-        raise refusal
+            answers.append(error)
     return answers

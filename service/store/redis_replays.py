@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from struct import unpack
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from service.domain.clock import DAY_MS, HOUR_MS, SECOND_MS, Clock
 from service.domain.decision import REPLAY_BYTES, Decision, replay_of
 from service.errors import RedisUnavailableError
 from service.store.records import UNREACHED
-from service.store.redis_connection import RedisCaller, Script, script
+from service.store.redis_connection import RedisCaller, Reply, Script, ScriptCall, script
 
 BATCH_MAX = 500
 GENERATION_MS = DAY_MS
@@ -95,10 +94,12 @@ class RedisReplays:
                 await self._write(call, keys, values)
 
     async def _write(self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        groups = _by_tag(keys) if self._by_tag else [range(len(keys))]
-        await asyncio.gather(
-            *(self._run(call, [keys[i] for i in at], [values[i] for i in at]) for at in groups)
-        )
+        if not self._by_tag:
+            await self._run(call, keys, values)
+            return
+        for told in await self._run_each(call, _by_tag(keys), keys, values):
+            if isinstance(told, BaseException):
+                raise told
 
     async def _each_tag(
         self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]
@@ -107,10 +108,7 @@ class RedisReplays:
         groups = _by_tag(keys)
         if len(groups) <= 1:
             return await self._run(call, keys, values) if keys else []
-        found = await asyncio.gather(
-            *(self._run(call, [keys[i] for i in at], [values[i] for i in at]) for at in groups),
-            return_exceptions=True,
-        )
+        found = await self._run_each(call, groups, keys, values)
         earlier: list[bytes | None] = [UNREACHED] * len(keys)
         unreached: list[BaseException] = []
         for at, told in zip(groups, found, strict=True):
@@ -124,9 +122,30 @@ class RedisReplays:
                 raise error
         return earlier
 
+    async def _run_each(
+        self,
+        call: _Call,
+        groups: list[list[int]],
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
+    ) -> list[Reply]:
+        calls = [
+            self._script_call(call, [keys[i] for i in at], [values[i] for i in at]) for at in groups
+        ]
+        return await self._redis.run_each(call.lua, calls, call.deadline_ms)
+
     async def _run(
         self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]
     ) -> list[bytes | None]:
+        buckets, given = self._script_call(call, keys, values)
+        earlier: list[bytes | None] = await self._redis.run(
+            call.lua, buckets, *given, deadline_ms=call.deadline_ms
+        )
+        return earlier
+
+    def _script_call(
+        self, call: _Call, keys: Sequence[bytes], values: Sequence[bytes]
+    ) -> ScriptCall:
         joined = b"".join(keys)
         heads = unpack(">" + "H14x" * len(keys), joined)
         buckets: list[bytes] = []
@@ -136,10 +155,7 @@ class RedisReplays:
         entries = b"".join([k[_FIELD] + v for k, v in zip(keys, values, strict=True)])
         if len(entries) != _ENTRY_BYTES * len(keys):
             raise ValueError(f"a value has not {REPLAY_BYTES} bytes")
-        earlier: list[bytes | None] = await self._redis.run(
-            call.lua, buckets, entries, b"%d" % call.seconds, deadline_ms=call.deadline_ms
-        )
-        return earlier
+        return ScriptCall(buckets, (entries, b"%d" % call.seconds))
 
     def _buckets(self, generation: int) -> list[bytes]:
         """Return the key names of a generation by bucket; made once, in some milliseconds."""
@@ -154,9 +170,9 @@ class RedisReplays:
         return names
 
 
-def _by_tag(keys: Sequence[bytes]) -> list[Sequence[int]]:
+def _by_tag(keys: Sequence[bytes]) -> list[list[int]]:
     """Return the places of keys whose buckets share a hash tag, tag by tag."""
     groups: dict[int, list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key[0] >> _TAG_SHIFT, []).append(i)
-    return [*groups.values()]
+    return list(groups.values())

@@ -27,7 +27,7 @@ from tests.store_records import NOW_MS, HandClock
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("cluster")]
 
-DEADLINE_MS = 75.0
+HASTY_MS, PATIENT_MS = 400.0, 5_000.0
 FIRST, LATER = b"\1" * 20, b"\2" * 20
 CHANGES = key_slot(b"{changes}")
 
@@ -48,15 +48,17 @@ async def client(cluster: Cluster) -> AsyncIterator[RedisCluster]:
 
 
 @pytest.fixture
-async def replays(client: RedisCluster) -> RedisReplays:
-    """Return a memory that has been asked once: that makes its names, and finds the nodes."""
+async def hasty(cluster: Cluster) -> AsyncIterator[RedisReplays]:
+    """Give a memory that has been asked before: that makes its names, and finds the nodes."""
+    client = client_of(cluster.url, HASTY_MS)
     replays = RedisReplays(client, HandClock(), by_tag=True)
     with suppress(RedisUnavailableError):
         await remember(replays, keys_of(100), FIRST)
-    return replays
+    yield replays
+    await client.close()
 
 
-def client_of(url: str, deadline_ms: float = DEADLINE_MS) -> RedisCluster:
+def client_of(url: str, deadline_ms: float = PATIENT_MS) -> RedisCluster:
     address = redis_address(url)
     assert isinstance(address, ClusterAddress)
     return RedisCluster(address, deadline_ms=deadline_ms)
@@ -86,8 +88,9 @@ def move_some(cluster: Cluster) -> None:
 
 
 async def test_moving_slots_loses_nothing_and_never_answers_twice(
-    cluster: Cluster, client: RedisCluster, replays: RedisReplays
+    cluster: Cluster, client: RedisCluster
 ) -> None:
+    replays = RedisReplays(client, HandClock(), by_tag=True)
     keys = keys_of(4_000)
     for start in range(0, len(keys), 500):
         await remember(replays, keys[start : start + 500], FIRST)
@@ -136,15 +139,15 @@ async def test_a_key_that_has_gone_ahead_of_its_slot_is_read_and_written_where_i
 
 
 async def test_one_node_that_hangs_spoils_only_what_it_keeps(
-    cluster: Cluster, replays: RedisReplays
+    cluster: Cluster, client: RedisCluster, hasty: RedisReplays
 ) -> None:
     keys = keys_of(500)
-    await remember(replays, keys, FIRST)
+    await remember(RedisReplays(client, HandClock(), by_tag=True), keys, FIRST)
     hung = cluster.owner(slot_of(keys[0]))
     slots = {slot for slot in set(map(slot_of, keys)) if cluster.owner(slot) is hung}
     its = {i for i, key in enumerate(keys) if slot_of(key) in slots}
     with hung.paused():
-        told = [await remember(replays, keys, LATER) for _ in range(4)]
+        told = [await remember(hasty, keys, LATER) for _ in range(4)]
 
     assert 0 < len(its) < len(keys)
     for answers in told:
@@ -153,12 +156,11 @@ async def test_one_node_that_hangs_spoils_only_what_it_keeps(
 
 
 async def test_only_keys_of_a_node_that_hangs_are_refused_as_a_whole(
-    cluster: Cluster, replays: RedisReplays
+    cluster: Cluster, hasty: RedisReplays
 ) -> None:
     keys = keys_of(1)
-    await remember(replays, keys, FIRST)
     with cluster.owner(slot_of(keys[0])).paused(), pytest.raises(RedisUnavailableError):
-        await remember(replays, keys, LATER)
+        await remember(hasty, keys, LATER)
 
 
 async def test_a_memory_of_which_one_server_lost_its_part_has_no_epoch(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.domain.clock import DAY_MS, HOUR_MS
-from service.store.redis_connection import Command, Script
+from service.store.redis_connection import Command, Script, ScriptCall
 from service.store.redis_replays import RedisReplays
 from tests.store_records import NOW_MS, HandClock, a_decision
 
@@ -35,6 +35,12 @@ class Recorder:
         entries, seconds = arguments
         self.calls.append((list(keys), entries, seconds))
         return [b"%d" % i for i in range(len(entries) // 28)]
+
+    async def run_each(
+        self, lua: Script, calls: Sequence[ScriptCall], deadline_ms: float | None = None
+    ) -> list[Any]:
+        """Note and answer each."""
+        return [await self.run(lua, c.keys, *c.arguments, deadline_ms=deadline_ms) for c in calls]
 
     async def commands(self, commands: Iterable[Command]) -> list[Any]:
         """Never asked."""
