@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -55,23 +56,31 @@ class MemoryWebhookStore:
     async def enqueue(self, deliveries: Sequence[Delivery]) -> None:
         """Insert deliveries; those that are there, by id and webhook, are left alone."""
         for each in deliveries:
-            self._deliveries.setdefault((each.tenant, each.webhook, each.id), each)
+            if (each.tenant, each.webhook) in self._webhooks:
+                self._deliveries.setdefault((each.tenant, each.webhook, each.id), each)
 
     async def due(self, now_ms: int, count: int) -> list[Due]:
-        """Return at most `count` deliveries that are to be tried now, oldest first."""
+        """Return at most `count` deliveries to be tried now, each tenant's oldest first."""
         waiting = [each for each in self._pending() if each.next_at_ms <= now_ms]
         waiting.sort(key=lambda each: each.next_at_ms)
-        pairs = [(each, self._webhooks.get((each.tenant, each.webhook))) for each in waiting]
-        return [Due(each, webhook) for each, webhook in pairs[:count] if webhook is not None]
+        before: Counter[int] = Counter()  # By tenant.
+        turns = []
+        for each in waiting:
+            turns.append((before[each.tenant], each.next_at_ms, each))
+            before[each.tenant] += 1
+        turns.sort(key=lambda turn: turn[:2])
+        return [Due(d, self._webhooks[d.tenant, d.webhook]) for *_, d in turns[:count]]
 
-    async def settle(self, delivery: Delivery, *, is_gone: bool) -> None:
-        """Write what became of a delivery; `is_gone` says that its webhook wants no more."""
+    async def settle(self, delivery: Delivery, *, gone_url: str | None = None) -> None:
+        """Write what became of a delivery, unless it has ended already."""
         place = (delivery.tenant, delivery.webhook)
-        if (*place, delivery.id) in self._deliveries:
+        known = self._deliveries.get((*place, delivery.id))
+        if known is not None and _is_pending(known):
             self._deliveries[(*place, delivery.id)] = delivery
-        if is_gone and place in self._webhooks:
+        webhook = self._webhooks.get(place)
+        if webhook is not None and webhook.url == gone_url:
             at_ms = delivery.given_up_at_ms
-            self._webhooks[place] = replace(self._webhooks[place], gone_at_ms=at_ms)
+            self._webhooks[place] = replace(webhook, gone_at_ms=at_ms)
             for each in self._pending():
                 if (each.tenant, each.webhook) == place:
                     self._deliveries[(*place, each.id)] = replace(each, given_up_at_ms=at_ms)
@@ -93,8 +102,8 @@ class MemoryWebhookStore:
         return len(old)
 
     def _pending(self) -> list[Delivery]:
-        return [
-            each
-            for each in self._deliveries.values()
-            if each.delivered_at_ms is None and each.given_up_at_ms is None
-        ]
+        return [each for each in self._deliveries.values() if _is_pending(each)]
+
+
+def _is_pending(delivery: Delivery) -> bool:
+    return delivery.delivered_at_ms is None and delivery.given_up_at_ms is None

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 
 from service.domain.access import AdminAct
 from service.domain.webhook import WEBHOOKS_MAX, Delivery, Webhook
@@ -54,12 +54,12 @@ class SqlWebhookStore:
             await self._database.write(partial(_enqueue, deliveries=deliveries))
 
     async def due(self, now_ms: int, count: int) -> list[Due]:
-        """Return at most `count` deliveries that are to be tried now, oldest first."""
+        """Return at most `count` deliveries to be tried now, each tenant's oldest first."""
         return await self._database.read(partial(_due, now_ms=now_ms, count=count))
 
-    async def settle(self, delivery: Delivery, *, is_gone: bool) -> None:
-        """Write what became of a delivery; `is_gone` says that its webhook wants no more."""
-        await self._database.write(partial(_settle, delivery=delivery, is_gone=is_gone))
+    async def settle(self, delivery: Delivery, *, gone_url: str | None = None) -> None:
+        """Write what became of a delivery, unless it has ended already."""
+        await self._database.write(partial(_settle, delivery=delivery, gone_url=gone_url))
 
     async def latest(self, tenant: int, webhook_id: str, count: int) -> list[Delivery]:
         """Return the last deliveries of a webhook, newest first."""
@@ -101,8 +101,10 @@ def _put(connection: Connection, webhook: Webhook, act: AdminAct) -> Webhook:
         return msgspec.structs.replace(standing, url=webhook.url, gone_at_ms=None)
     if len(_of_tenant(connection, webhook.tenant)) >= WEBHOOKS_MAX:
         raise StateConflictError(f"there may be {WEBHOOKS_MAX} webhooks at most")
-    connection.execute(insert(webhooks).values(msgspec.structs.asdict(webhook)))
-    return webhook
+    inserting = insert_or_ignore(connection, webhooks).values(msgspec.structs.asdict(webhook))
+    connection.execute(inserting)
+    # Who made the same one meanwhile knows its secret, and this caller does not.
+    return _find(connection, webhook.tenant, webhook.id) or webhook
 
 
 def _remove(connection: Connection, tenant: int, webhook_id: str, act: AdminAct) -> None:
@@ -118,11 +120,19 @@ def _of(tenant: int, webhook_id: str) -> ColumnElement[bool]:
 
 
 def _enqueue(connection: Connection, deliveries: Sequence[Delivery]) -> None:
-    rows = [msgspec.structs.asdict(delivery) for delivery in deliveries]
-    connection.execute(insert_or_ignore(connection, webhook_deliveries).values(rows))
+    tenants = {delivery.tenant for delivery in deliveries}
+    query = select(webhooks.c.tenant, webhooks.c.id).where(webhooks.c.tenant.in_(tenants))
+    places = {tuple(row) for row in connection.execute(query)}
+    wanted = [d for d in deliveries if (d.tenant, d.webhook) in places]
+    if wanted:
+        rows = [msgspec.structs.asdict(delivery) for delivery in wanted]
+        connection.execute(insert_or_ignore(connection, webhook_deliveries).values(rows))
 
 
 def _due(connection: Connection, now_ms: int, count: int) -> list[Due]:
+    before = func.row_number().over(
+        partition_by=_DELIVERIES.tenant, order_by=_DELIVERIES.next_at_ms
+    )
     query = (
         select(webhook_deliveries, webhooks)
         .join(
@@ -130,14 +140,14 @@ def _due(connection: Connection, now_ms: int, count: int) -> list[Due]:
             and_(webhooks.c.tenant == _DELIVERIES.tenant, webhooks.c.id == _DELIVERIES.webhook),
         )
         .where(IS_PENDING, _DELIVERIES.next_at_ms <= now_ms)
-        .order_by(_DELIVERIES.next_at_ms)
+        .order_by(before, _DELIVERIES.next_at_ms)
         .limit(count)
     )
     width = len(_DELIVERIES)
     return [Due(_delivery(row[:width]), _webhook(row[width:])) for row in connection.execute(query)]
 
 
-def _settle(connection: Connection, delivery: Delivery, *, is_gone: bool) -> None:
+def _settle(connection: Connection, delivery: Delivery, gone_url: str | None) -> None:
     values = msgspec.structs.asdict(delivery)
     changes = {
         name: values[name]
@@ -145,19 +155,20 @@ def _settle(connection: Connection, delivery: Delivery, *, is_gone: bool) -> Non
     }
     statement = (
         update(webhook_deliveries)
-        .where(_of(delivery.tenant, delivery.webhook), _DELIVERIES.id == delivery.id)
+        .where(_of(delivery.tenant, delivery.webhook), _DELIVERIES.id == delivery.id, IS_PENDING)
         .values(changes)
     )
     connection.execute(statement)
-    if is_gone:
-        _let_go(connection, delivery)
+    if gone_url is not None:
+        _let_go(connection, delivery, gone_url)
 
 
-def _let_go(connection: Connection, delivery: Delivery) -> None:
+def _let_go(connection: Connection, delivery: Delivery, gone_url: str) -> None:
     """Tell a webhook nothing more; what waited for it is given up."""
     at_ms = delivery.given_up_at_ms
-    here = _is(delivery.tenant, delivery.webhook)
-    connection.execute(update(webhooks).where(here).values(gone_at_ms=at_ms))
+    here = and_(_is(delivery.tenant, delivery.webhook), webhooks.c.url == gone_url)
+    if not connection.execute(update(webhooks).where(here).values(gone_at_ms=at_ms)).rowcount:
+        return
     waiting = and_(_of(delivery.tenant, delivery.webhook), IS_PENDING)
     connection.execute(update(webhook_deliveries).where(waiting).values(given_up_at_ms=at_ms))
 

@@ -44,15 +44,24 @@ class WebhookStore(Protocol):
         ...
 
     async def enqueue(self, deliveries: Sequence[Delivery]) -> None:
-        """Insert deliveries; those that are there, by id and webhook, are left alone."""
+        """Insert deliveries; those that are there, by id and webhook, are left alone.
+
+        Those for a webhook that was removed meanwhile are dropped.
+        """
         ...
 
     async def due(self, now_ms: int, count: int) -> list[Due]:
-        """Return at most `count` deliveries that are to be tried now, oldest first."""
+        """Return at most `count` deliveries to be tried now, each tenant's oldest first.
+
+        Tenants take turns, so that none with many keeps the others waiting.
+        """
         ...
 
-    async def settle(self, delivery: Delivery, *, is_gone: bool) -> None:
-        """Write what became of a delivery; `is_gone` says that its webhook wants no more."""
+    async def settle(self, delivery: Delivery, *, gone_url: str | None = None) -> None:
+        """Write what became of a delivery, unless it has ended already.
+
+        A `gone_url` wants no more: nor does its webhook, unless that has moved meanwhile.
+        """
         ...
 
     async def latest(self, tenant: int, webhook_id: str, count: int) -> list[Delivery]:

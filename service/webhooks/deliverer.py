@@ -70,7 +70,8 @@ class Deliverer:
         except Exception as error:  # noqa: BLE001  It would be due for ever, and fail every turn.
             reason = type(error).__name__
         settled = _settled(delivery, status, self._clock.now_ms())
-        await self._store.settle(settled, is_gone=status == HTTPStatus.GONE)
+        gone_url = webhook.url if status == HTTPStatus.GONE else None
+        await self._store.settle(settled, gone_url=gone_url)
         self._tell(settled, reason)
 
     def _tell(self, settled: Delivery, reason: str) -> None:
