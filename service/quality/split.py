@@ -84,7 +84,7 @@ class SplitCheck:
         self._store = store
         self._clock = clock
         self._held: dict[int, _Held] = {}
-        self._judged_ms: dict[int, int] = {}
+        self._judged: dict[int, tuple[int, _Shown]] = {}  # When, and with what outcome.
         self._revisions: dict[int, int] = {}
         self._revisions_ms: int | None = None
 
@@ -98,15 +98,15 @@ class SplitCheck:
             if held is None:
                 return Verdict(NAME, CheckState.ok, "No decisions to judge yet.")
             self._held[number] = held
-        self._judged_ms[number] = now_ms
+        self._judged[number] = (now_ms, held.shown)
         return held.verdict
 
     def write(self, page: Page) -> None:
         """Put the last verdicts' figures on the learning page."""
-        now_ms, held = self._clock.now_ms(), dict(self._held)
-        for number, judged_ms in dict(self._judged_ms).items():
+        now_ms = self._clock.now_ms()
+        for judged_ms, shown in list(self._judged.values()):  # Written beside the event loop.
             if now_ms - judged_ms < SHOWN_MS:
-                _put(page, held[number].shown)
+                _put(page, shown)
 
     async def _newest(self, now_ms: int) -> dict[int, int]:
         age_ms = None if self._revisions_ms is None else now_ms - self._revisions_ms
