@@ -14,9 +14,9 @@ from service.domain.clock import HOUR_MS, MINUTE_MS, SECOND_MS, Clock
 from service.domain.evidence import is_of_another_state
 from service.domain.experiment import Experiment, VariantState, label_of
 from service.domain.quality import CheckState
-from service.domain.split import SplitChange
+from service.domain.split import SplitChange, eligible_indices
 from service.metrics.page import Family, Page
-from service.quality.split_state import Pulls, Shares, SplitState
+from service.quality.split_state import Intent, Intents, Pulls, Shares, SplitState
 from service.quality.verdicts import Verdict
 from service.store.split_ports import SplitStore
 
@@ -65,7 +65,7 @@ class _Held(NamedTuple):
     configuration: int
     hour: int
     state: SplitState
-    assigners: dict[int, Assigner]
+    intents: Intents
     verdict: Verdict
     shown: _Shown
 
@@ -130,25 +130,28 @@ class SplitCheck:
         if held is None and not change.pulls:
             return None
         before = CheckState.ok if held is None else held.verdict.state
-        assigners = await self._assigners(number, change.pulls, held)
-        state = _state(experiment, change.pulls, assigners) if held is None else held.state
+        intents = await self._intents(number, change.pulls, held)
+        state = _state(experiment, change.pulls, intents) if held is None else held.state
         # Hours of a long life, after a start: beside the event loop.
-        await asyncio.to_thread(state.take, change.pulls, assigners, hour)
-        kept = {version: assigners[version] for version in state.versions() & assigners.keys()}
+        await asyncio.to_thread(state.take, change.pulls, intents, hour)
+        kept = {key: intents[key] for key in state.wanted() & intents.keys()}
         verdict = _verdict(experiment, state, before)
         shown = _shown(experiment, state)
         key = (change.revision, experiment.revision, hour)
         return _Held(*key, state, kept, verdict, shown)
 
-    async def _assigners(
-        self, number: int, pulls: Pulls, held: _Held | None
-    ) -> dict[int, Assigner]:
-        known = {} if held is None else dict(held.assigners)
-        wanted = {key.version for key in pulls} | (set() if held is None else held.state.versions())
-        missing = wanted - known.keys()
+    async def _intents(self, number: int, pulls: Pulls, held: _Held | None) -> Intents:
+        known = {} if held is None else dict(held.intents)
+        wanted = {(key.version, key.eligible) for key in pulls}
+        missing = wanted.union(set() if held is None else held.state.wanted()) - known.keys()
         if missing:
-            found = await self._store.allocations(number, missing)
-            known |= {version: Assigner(allocation) for version, allocation in found.items()}
+            versions = {version for version, _ in missing}
+            found = await self._store.allocations(number, versions)
+            for version, eligible in missing:
+                if version in found:
+                    allocation = found[version]
+                    shares = Assigner(allocation).shares(eligible_indices(eligible))
+                    known[version, eligible] = Intent(allocation.revision, shares)
         return known
 
 
@@ -157,11 +160,11 @@ def _is_anew(held: _Held, change: SplitChange) -> bool:
     return is_back or held.state.has_settled(change.pulls)
 
 
-def _state(experiment: Experiment, pulls: Pulls, assigners: dict[int, Assigner]) -> SplitState:
+def _state(experiment: Experiment, pulls: Pulls, intents: Intents) -> SplitState:
     """Return the state of no decisions: it knows the variants that the first of all knew."""
-    known = [assigners[key.version] for key in sorted(pulls) if key.version in assigners]
-    slots = known[0].allocation.slots if known else experiment.variants
-    return SplitState(experiment.created_at_ms // HOUR_MS, len(slots))
+    keys = ((key.version, key.eligible) for key in sorted(pulls))
+    first = next((intents[key].shares for key in keys if key in intents), experiment.variants)
+    return SplitState(experiment.created_at_ms // HOUR_MS, len(first))
 
 
 def _shown(experiment: Experiment, state: SplitState) -> _Shown:

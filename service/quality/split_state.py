@@ -7,13 +7,25 @@ from itertools import groupby
 from typing import NamedTuple
 
 from service.bandits.split_martingale import SplitGroup, SplitMartingale
-from service.domain.assignment import Assigner
-from service.domain.split import SplitKey, eligible_indices
+from service.domain.split import SplitKey
 
 OPEN_HOURS = 2  # This one and the one before; what comes later than that is rare, and read anew.
 RECENT_HOURS = 24
 
 Pulls = Mapping[SplitKey, int]
+
+
+class Intent(NamedTuple):
+    """What one allocation meant for those who were eligible: all that is kept of it.
+
+    An experiment that learns fast has tens of thousands of allocations in its open hours.
+    """
+
+    revision: int  # Of the experiment's configuration.
+    shares: tuple[float, ...]
+
+
+Intents = Mapping[tuple[int, str], Intent]  # By version and eligible variants, as keys spell them.
 
 
 class Shares(NamedTuple):
@@ -42,11 +54,11 @@ class SplitState:
         """Whether some of these belong to hours that were taken for complete."""
         return any(key.hour < self.open_from for key in keys)
 
-    def versions(self) -> set[int]:
-        """Return the allocations that the open counts were made under."""
-        return {key.version for key in self._open}
+    def wanted(self) -> set[tuple[int, str]]:
+        """Return what the open counts were made under: versions and eligible variants."""
+        return {(key.version, key.eligible) for key in self._open}
 
-    def take(self, pulls: Pulls, assigners: Mapping[int, Assigner], now_hour: int) -> None:
+    def take(self, pulls: Pulls, intents: Intents, now_hour: int) -> None:
         """Replace counts, settle the hours that are over, and test what there is."""
         self._open.update(pulls)
         until = max(self.open_from, now_hour - OPEN_HOURS + 1)
@@ -54,11 +66,11 @@ class SplitState:
         self._forget(self.open_from, now_hour - RECENT_HOURS)
         self._open = {key: count for key, count in self._open.items() if key.hour >= until}
         self.open_from = until
-        groups, unjudged = grouped(over, assigners)
+        groups, unjudged = grouped(over, intents)
         self._settled.add(groups)
         self._unjudged += unjudged
         self._remember(groups, now_hour)
-        groups, unjudged = grouped(self._open, assigners)
+        groups, unjudged = grouped(self._open, intents)
         self.test = self._settled.copy()
         self.test.add(groups)
         self.unjudged = self._unjudged + unjudged
@@ -85,19 +97,18 @@ class SplitState:
         return Shares(tuple(summed.intended), tuple(pulls / decisions for pulls in summed.pulls))
 
 
-def grouped(pulls: Pulls, assigners: Mapping[int, Assigner]) -> tuple[list[SplitGroup], int]:
+def grouped(pulls: Pulls, intents: Intents) -> tuple[list[SplitGroup], int]:
     """Return counts with their propensities in order, and how many decisions have none known."""
     groups, unjudged = [], 0
     for (hour, version, eligible), keys in groupby(sorted(pulls), lambda key: key[1:4]):
         counts = {key.variant: pulls[key] for key in keys}
-        assigner = assigners.get(version)
-        intended = () if assigner is None else assigner.shares(eligible_indices(eligible))
-        if assigner is None or not any(intended):
+        intent = intents.get((version, eligible))
+        if intent is None or not any(intent.shares):
             unjudged += sum(counts.values())
             continue
-        width = max(len(intended), *(variant + 1 for variant in counts))
+        width = max(len(intent.shares), *(variant + 1 for variant in counts))
         sent = [counts.get(variant, 0) for variant in range(width)]
-        groups.append(SplitGroup(hour, assigner.allocation.revision, intended, sent))
+        groups.append(SplitGroup(hour, intent.revision, intent.shares, sent))
     return groups, unjudged
 
 
