@@ -23,7 +23,7 @@ def write_docs(
     is_written: bool,
 ) -> str:
     """Return the measured part, and put it into the page if told to."""
-    text = "\n".join([_rates(layouts), _sizes(layouts, millions), _seconds(layouts)])
+    text = "\n".join([_inserts(layouts), _sizes(layouts, millions), _costs(layouts)])
     text += "\n" + "\n\n".join(facts(title, pairs) for title, pairs in about.items()) + "\n"
     if is_written:
         before, _, rest = PAGE.read_text().partition(BEGIN)
@@ -31,15 +31,21 @@ def write_docs(
     return text
 
 
-def _rates(layouts: Sequence[Layout]) -> str:
+def _inserts(layouts: Sequence[Layout]) -> str:
     whole, hashed = layouts
-    count = len(whole.rates)
+    count = len(whole.inserts)
     shown = sorted({1, 2, 5, 10, 20, 50, count} & set(range(1, count + 1)))
-    head = "| " + " | ".join(["rows before", *(f"{n - 1} M" for n in shown), "then, hashed"]) + " |"
-    rule = "| --- |" + " ---: |" * (len(shown) + 1)
-    rates = [*(whole.rates[n - 1] for n in shown), hashed.rates[-1]]
-    row = "| rows a second | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |"
-    return "\n".join([head, rule, row, ""])
+    heads = ["to insert a million", *(f"into {n - 1} M" for n in shown), "then, hashed"]
+    costs = [*(whole.inserts[n - 1] for n in shown), hashed.inserts[-1]]
+    return "\n".join(
+        [
+            "| " + " | ".join(heads) + " |",
+            "| --- |" + " ---: |" * len(costs),
+            "| processor, s | " + " | ".join(f"{cost.seconds:,.1f}" for cost in costs) + " |",
+            "| log, MB | " + " | ".join(f"{cost.log / 1e6:,.0f}" for cost in costs) + " |",
+            "",
+        ]
+    )
 
 
 def _sizes(layouts: Sequence[Layout], millions: int) -> str:
@@ -60,14 +66,15 @@ def _told(name: str) -> str:
     return "the rows" if name == "rows" else f"index `{name.removeprefix('btree ')}`"
 
 
-def _seconds(layouts: Sequence[Layout]) -> str:
+def _costs(layouts: Sequence[Layout]) -> str:
     whole, hashed = layouts
-    lines = [f"| seconds | {whole.name} | {hashed.name} |", "| --- | ---: | ---: |"]
-    for name in hashed.seconds:
-        cells = [_time(each.seconds.get(name)) for each in layouts]
-        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    lines = [
+        f"| | processor, s: {whole.name} | {hashed.name} | log, MB: {whole.name} | {hashed.name} |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, cost in hashed.costs.items():
+        other = whole.costs.get(name)
+        seconds = ["" if other is None else f"{other.seconds:,.2f}", f"{cost.seconds:,.2f}"]
+        logs = ["" if other is None else f"{other.log / 1e6:,.1f}", f"{cost.log / 1e6:,.1f}"]
+        lines.append("| " + " | ".join([name, *seconds, *logs]) + " |")
     return "\n".join([*lines, ""])
-
-
-def _time(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:,.3f}" if seconds < 1 else f"{seconds:,.1f}"

@@ -1,4 +1,4 @@
-"""How SQL bears many rows: `python -m loadtests.sizing.rows --millions 10 --write-docs`.
+"""How SQL bears many rows: `python -m loadtests.sizing.rows --millions 5 --write-docs`.
 
 Rows are made in PostgreSQL itself, in the tables that the service's migration makes: keys are as
 random as ours, times go on from row to row. The other layout, hash partitions by key, is the one
@@ -11,12 +11,12 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from loadtests.bench.machine import machine, versions
@@ -36,10 +36,19 @@ FROM generate_series(%s::bigint, %s::bigint) AS n
 """
 OLD = "SELECT key FROM decisions WHERE decided_at_ms >= %s ORDER BY decided_at_ms, key LIMIT %s"
 WIPE = "UPDATE decisions SET unit = '', context = NULL WHERE key = ANY(%s) AND unit <> ''"
+FIND = "SELECT unit FROM decisions WHERE key = %s"
 PAGE = (
     "SELECT * FROM decisions WHERE experiment = 7 AND (decided_at_ms, key) > (%s, '')"
     " ORDER BY decided_at_ms, key LIMIT 250"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an act costs the server, whoever else is at work on the machine."""
+
+    seconds: float  # Of processor time.
+    log: int  # Bytes written ahead.
 
 
 @dataclass(slots=True)
@@ -47,15 +56,15 @@ class Layout:
     """What was measured of one way to lay the table out."""
 
     name: str
-    rates: list[float] = field(default_factory=list)  # Rows a second, million by million.
+    inserts: list[Cost] = field(default_factory=list)  # Million by million.
     sizes: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
 
 
 def main() -> int:
     """Measure both layouts, and show or write what was found."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.sizing.rows", description=__doc__)
-    parser.add_argument("--millions", type=int, default=10)
+    parser.add_argument("--millions", type=int, default=5)
     parser.add_argument("--write-docs", action="store_true", help="put it into docs/growing.md")
     options = parser.parse_args()
     about = {"machine": machine(), "versions": versions()}
@@ -75,10 +84,12 @@ def _measure(directory: Path, millions: int) -> list[Layout]:
         )
         whole, hashed = Layout("one table"), Layout("16 hash partitions")
         address = url.replace("+psycopg", "")
-        with psycopg.connect(address, autocommit=True) as line:
+        # Nobody helps the one process whose time is counted.
+        alone = "-c max_parallel_maintenance_workers=0 -c max_parallel_workers_per_gather=0"
+        with psycopg.connect(address, autocommit=True, options=alone) as line:
             _grow(line, whole, millions)
             _use(line, whole, millions)
-            hashed.seconds["to lay it out anew"] = _timed(lambda: _lay_out(line))
+            hashed.costs["to lay it out anew"] = _cost(line, lambda: _lay_out(line))
             _grow(line, hashed, 1, since=millions)
             _use(line, hashed, millions + 1)
         return [whole, hashed]
@@ -94,9 +105,9 @@ def _grow(
 ) -> None:
     for million in range(since, since + millions):
         first = million * MILLION
-        seconds = _timed(partial(line.execute, FILL, (first, first + MILLION - 1)))
-        layout.rates.append(MILLION / seconds)
-        print(f"{layout.name}: {million + 1} M, {layout.rates[-1]:,.0f}/s", file=sys.stderr)
+        fill = partial(line.execute, FILL, (first, first + MILLION - 1))
+        layout.inserts.append(_cost(line, fill))
+        print(f"{layout.name}: {million + 1} M, {layout.inserts[-1]}", file=sys.stderr)
 
 
 def _use(line: psycopg.Connection[tuple[object, ...]], layout: Layout, millions: int) -> None:
@@ -105,14 +116,22 @@ def _use(line: psycopg.Connection[tuple[object, ...]], layout: Layout, millions:
     line.execute("CHECKPOINT")
     layout.sizes = _sizes(line)
     start_ms = 1_700_000_000_000 + millions * MILLION * 5 // 3
-    layout.seconds["a page of an export"] = _timed(lambda: line.execute(PAGE, (start_ms,)))
-    layout.seconds["to wipe 100,000 rows"] = _timed(lambda: _wipe(line, start_ms))
-    layout.seconds["to vacuum after that"] = _timed(lambda: line.execute("VACUUM decisions"))
     key = line.execute("SELECT key FROM decisions OFFSET 1000 LIMIT 1").fetchone()
-    find = "SELECT unit FROM decisions WHERE key = %s"
-    layout.seconds["to find 1,000 keys, one by one"] = _timed(
-        lambda: [line.execute(find, key) for _ in range(1_000)]
-    )
+    acts: dict[str, Callable[[], object]] = {
+        "1,000 pages of an export": lambda: _repeat(line, PAGE, (start_ms,)),
+        "to find 1,000 keys, one by one": lambda: _repeat(line, FIND, key),
+        "to wipe 100,000 rows": lambda: _wipe(line, start_ms),
+        "to vacuum after that": lambda: line.execute("VACUUM decisions"),
+    }
+    for name, act in acts.items():
+        layout.costs[name] = _cost(line, act)
+
+
+def _repeat(
+    line: psycopg.Connection[tuple[object, ...]], query: str, values: tuple[object, ...] | None
+) -> None:
+    for _ in range(1_000):
+        line.execute(query, values)
 
 
 def _wipe(line: psycopg.Connection[tuple[object, ...]], since_ms: int) -> None:
@@ -133,10 +152,19 @@ def _sizes(line: psycopg.Connection[tuple[object, ...]]) -> dict[str, int]:
     return {str(name): int(str(size)) for name, size in found}
 
 
-def _timed(act: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def _cost(line: psycopg.Connection[tuple[object, ...]], act: Callable[[], object]) -> Cost:
+    """Do something, and ask the kernel and the server what that took."""
+    server = psutil.Process(line.info.backend_pid)
+    times, place = server.cpu_times(), _log_place(line)
     act()
-    return time.perf_counter() - started
+    after = server.cpu_times()
+    seconds = after.user + after.system - times.user - times.system
+    return Cost(seconds, _log_place(line) - place)
+
+
+def _log_place(line: psycopg.Connection[tuple[object, ...]]) -> int:
+    found = line.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").fetchone()
+    return int(str(found[0])) if found else 0
 
 
 if __name__ == "__main__":
