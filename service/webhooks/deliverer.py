@@ -33,7 +33,7 @@ _log = logger(__name__)
 
 
 class Deliverer:
-    """Posts what is due. A message may arrive twice, with one `webhook-id`, but is never lost."""
+    """Posts what is due: each message until it is taken or given up, perhaps twice with one id."""
 
     def __init__(self, store: WebhookStore, post: Post, clock: Clock, metrics: Metrics) -> None:
         self._store = store

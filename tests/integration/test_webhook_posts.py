@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,6 +65,21 @@ async def test_a_name_is_looked_up_once_and_connected_to_what_was_checked() -> N
     ((_, headers, _),) = receiver.posts
     assert (status, asked) == (204, [(NAME, receiver.port)])
     assert headers["host"] == f"{NAME}:{receiver.port}"
+
+
+async def test_a_look_up_waits_for_nobody_on_the_event_loops_threads() -> None:
+    loop, over = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    blocked = loop.run_in_executor(None, over.wait)
+    posts = WebhookPosts({"localhost"})
+
+    with http_receiver() as receiver:
+        status = await posts.post(f"http://localhost:{receiver.port}/", {}, b"{}")
+        await posts.close()
+    over.set()
+
+    assert await blocked
+    assert status == 204
 
 
 async def test_a_redirect_is_not_followed() -> None:
