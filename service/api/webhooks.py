@@ -116,7 +116,6 @@ class DeliveryView(Schema):
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
         """Return what callers see of a delivery."""
-        is_over = delivery.delivered_at_ms is not None or delivery.given_up_at_ms is not None
         return cls(
             id=delivery.id,
             created_at=rfc3339(delivery.created_at_ms),
@@ -124,7 +123,7 @@ class DeliveryView(Schema):
             status=delivery.status,
             delivered_at=_moment(delivery.delivered_at_ms),
             given_up_at=_moment(delivery.given_up_at_ms),
-            next_at=None if is_over else rfc3339(delivery.next_at_ms),
+            next_at=rfc3339(delivery.next_at_ms) if delivery.is_pending else None,
         )
 
 
@@ -220,7 +219,7 @@ async def remove_webhook(
     "/webhooks/{webhook_id}/test",
     summary="Send a test message",
     status_code=HTTPStatus.ACCEPTED,
-    responses=problems(404, 405, 422, 500, 503),
+    responses=problems(404, 405, 409, 422, 500, 503),
 )
 async def test_webhook(
     webhook_id: WebhookId, tenant: TenantDep, webhooks: WebhooksDep

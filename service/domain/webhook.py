@@ -49,6 +49,11 @@ class Delivery(Struct, frozen=True, kw_only=True):
     delivered_at_ms: int | None = None
     given_up_at_ms: int | None = None
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is neither delivered nor given up."""
+        return self.delivered_at_ms is None and self.given_up_at_ms is None
+
 
 def message_id(*parts: object) -> str:
     """Return an id that the same parts always have, so that nothing is told twice."""

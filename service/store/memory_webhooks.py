@@ -75,7 +75,7 @@ class MemoryWebhookStore:
         """Write what became of a delivery, unless it has ended already."""
         place = (delivery.tenant, delivery.webhook)
         known = self._deliveries.get((*place, delivery.id))
-        if known is not None and _is_pending(known):
+        if known is not None and known.is_pending:
             self._deliveries[(*place, delivery.id)] = delivery
         webhook = self._webhooks.get(place)
         if webhook is not None and webhook.url == gone_url:
@@ -102,8 +102,4 @@ class MemoryWebhookStore:
         return len(old)
 
     def _pending(self) -> list[Delivery]:
-        return [each for each in self._deliveries.values() if _is_pending(each)]
-
-
-def _is_pending(delivery: Delivery) -> bool:
-    return delivery.delivered_at_ms is None and delivery.given_up_at_ms is None
+        return [each for each in self._deliveries.values() if each.is_pending]

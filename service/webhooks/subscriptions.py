@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from service.domain.access import AdminAct
 from service.domain.clock import Clock
 from service.domain.webhook import Delivery, Webhook, check_url, message_id
-from service.errors import InvalidInputError
+from service.errors import InvalidInputError, StateConflictError
 from service.store.webhook_ports import WebhookStore
 from service.webhooks.messages import Message
 from service.webhooks.signing import secret_text
@@ -68,8 +68,14 @@ class Webhooks:
         await self.store.remove(tenant, webhook_id, self._act(tenant, webhook_id, "remove", actor))
 
     async def test(self, tenant: int, webhook_id: str) -> Delivery:
-        """Have a webhook told something that says nothing, and return the delivery."""
+        """Have a webhook told something that says nothing, and return the delivery.
+
+        Raises `StateConflictError` while the last messages all wait: one more would say nothing.
+        """
         webhook = await self.store.get(tenant, webhook_id)
+        latest = await self.store.latest(tenant, webhook_id, DELIVERIES_SHOWN)
+        if sum(delivery.is_pending for delivery in latest) == DELIVERIES_SHOWN:
+            raise StateConflictError("the last messages wait still: see what becomes of them")
         now_ms = self.clock.now_ms()
         message = Message(
             id=message_id(TEST_TYPE, tenant, webhook_id, now_ms),

@@ -42,7 +42,7 @@ ROUTES = {
     "PUT /webhooks/{webhook_id}": "200 409 413 415 422",
     "GET /webhooks/{webhook_id}": "200 404 422",
     "DELETE /webhooks/{webhook_id}": "204 404 422",
-    "POST /webhooks/{webhook_id}/test": "202 404 422",
+    "POST /webhooks/{webhook_id}/test": "202 404 409 422",
     "GET /livez": "200",
     "GET /readyz": "200 503",
     "GET /metrics": "200",

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from service.domain.clock import DAY_MS, SECOND_MS
 from service.domain.webhook import SECRET_BYTES
+from service.errors import StateConflictError
 from service.metrics import Metrics
 from service.quality import CheckState, QualityChange
 from service.store.memory_access import MemoryActStore
@@ -18,6 +19,7 @@ from service.store.memory_webhooks import MemoryWebhookStore
 from service.webhooks import Announcer, Deliverer, Webhooks
 from service.webhooks.deliverer import KEPT_MS, PAUSES_MS
 from service.webhooks.signing import signed_headers
+from service.webhooks.subscriptions import DELIVERIES_SHOWN
 from service.worker.announce import QualityAnnouncements
 from tests.receivers import Receiver
 from tests.store_records import NOW_MS, HandClock
@@ -146,6 +148,18 @@ async def test_a_url_that_breaks_the_sending_holds_nobody_up(rig: Rig) -> None:
 
     assert (rig.counted("failed"), rig.counted("delivered")) == (1, 1)
     assert await rig.store.due(NOW_MS, 9) == []
+
+
+async def test_tests_that_nobody_takes_do_not_pile_up(rig: Rig) -> None:
+    for _ in range(DELIVERIES_SHOWN):
+        await rig.webhooks.test(1, "data-team")
+        rig.clock.at_ms += 1
+
+    with pytest.raises(StateConflictError):
+        await rig.webhooks.test(1, "data-team")
+    await rig.deliverer.turn()
+
+    assert (await rig.webhooks.test(1, "data-team")).is_pending
 
 
 async def test_a_receiver_that_is_gone_is_told_nothing_more_but_a_test(rig: Rig) -> None:
