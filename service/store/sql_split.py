@@ -33,7 +33,8 @@ class SqlSplitStore:
     async def changes(self, experiment: int, above_revision: int = 0) -> SplitChange:
         """Return the counts changed above an evidence revision, whole, and the newest one."""
         query = partial(_changes, experiment=experiment, above_revision=above_revision)
-        return await self._database.read(query)
+        # All counts of a long and busy life are a million rows: a worker that starts has the time.
+        return await self._database.read(query, is_patient=not above_revision)
 
     async def allocations(
         self, experiment: int, versions: Collection[int]

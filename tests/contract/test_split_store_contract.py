@@ -11,12 +11,17 @@ from msgspec.structs import replace
 
 from service.domain.decision import Source
 from service.domain.split import SplitKey, split_pulls
+from service.errors import LedgerUnavailableError
+from service.store.sql_database import SqlDatabase
+from service.store.sql_ledger import SqlLedger
+from service.store.sql_split import SqlSplitStore
 from tests.sql_stores import (
     BACKENDS,
     Backend,
     allocation,
     decision,
     experiment,
+    opened,
     opened_backend,
     url_of,
 )
@@ -120,3 +125,20 @@ async def test_allocations_come_by_version_and_unknown_ones_are_left_out(backend
     found = await backend.stores.splits.allocations(created.number, [3, 1, 99])
 
     assert found == {1: stored[1], 3: stored[3]}
+
+
+async def test_all_counts_of_a_long_life_may_take_longer_than_those_that_changed(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with opened(url) as database:
+        await SqlLedger(database).append([decision(1)], [])
+    hasty = SqlDatabase(url, timeout_seconds=1e-6)  # Nothing is done in so short a time.
+
+    whole = await SqlSplitStore(hasty).changes(7)
+    with pytest.raises(LedgerUnavailableError):
+        await SqlSplitStore(hasty).changes(7, 1)
+    await hasty.dispose()
+
+    assert whole.revision == 1
+    assert sum(whole.pulls.values()) == 1
