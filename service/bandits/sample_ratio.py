@@ -12,7 +12,7 @@ from service.bandits.arrays import FloatArray
 # An alarm is right to be doubted in one experiment of so many, however often one looks.
 ALARM_ODDS = 1_000.0
 
-# By how much a sampler may favour or neglect a variant: 1 % to twofold, and all but never.
+# How a sampler may change the odds of a variant: 1 % more to thrice, 1 % less to all but never.
 _STEPS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 TILTS: FloatArray = np.array([*_STEPS, 2.0, *(-step for step in _STEPS), -0.95])
 
