@@ -116,6 +116,7 @@ class SplitMartingale:
     def __init__(self, first_hour: int, n_variants: int) -> None:
         self._n_first = n_variants
         self._alarm_revision: int | None = None
+        self._revision = 0  # The highest so far: who heard late of a change still decides by less.
         self._begin(first_hour, n_variants)
 
     def _begin(self, first_hour: int, n_variants: int) -> None:
@@ -151,10 +152,11 @@ class SplitMartingale:
             if self._alarm_revision is not None and revision > self._alarm_revision:
                 self._alarm_revision = None
                 self._begin(hour, self.n_variants)
+            self._revision = max(self._revision, revision)
             self._take(hour, *_arrays(tuple(some), self.n_variants))
             log_evidence = self.log_evidence
             if log_evidence >= log(ALARM_ODDS):
-                self._alarm_revision = revision
+                self._alarm_revision = self._revision
             elif log_evidence < 0.0:
                 self._alarm_revision = None
 

@@ -125,6 +125,16 @@ def test_a_newer_configuration_begins_an_alarmed_test_anew_and_no_other() -> Non
     assert calm.decisions == 20_000
 
 
+def test_decisions_of_an_older_configuration_do_not_begin_an_alarmed_test_anew() -> None:
+    test = SplitMartingale(first_hour=0, n_variants=2)
+    test.add([biased(0, revision=1), biased(1, revision=2)])
+
+    test.add([biased(2, revision=1), biased(2, revision=2)])
+
+    assert test.is_alarmed
+    assert test.decisions == sum(sum(biased(0).pulls) for _ in range(3))
+
+
 def test_what_began_late_is_told_from_what_was_before() -> None:
     test = SplitMartingale(first_hour=0, n_variants=2)
 
