@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -80,6 +81,28 @@ async def test_a_look_up_waits_for_nobody_on_the_event_loops_threads() -> None:
 
     assert await blocked
     assert status == 204
+
+
+async def test_of_an_answer_without_an_end_only_the_status_is_read() -> None:
+    hung_up = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+                await writer.drain()
+        hung_up.set()
+
+    posts = WebhookPosts({"127.0.0.1"})
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        status = await posts.post(f"http://127.0.0.1:{port}/", {}, b"{}")
+        await asyncio.wait_for(hung_up.wait(), 5)
+    await posts.close()
+
+    assert status == 200
 
 
 async def test_a_redirect_is_not_followed() -> None:
