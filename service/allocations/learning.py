@@ -75,12 +75,16 @@ def _put_variants(page: Page, learned: Learned) -> None:
 def _put_decisions(page: Page, learned: Learned, now_ms: int) -> None:
     label, evidence = label_of(learned.experiment), learned.evidence
     window_ms = learned.experiment.reward.window_seconds * SECOND_MS
+    # All before the open ones, and copied: the allocator goes on while this thread looks. What
+    # comes in between is then missing from those that are closed, and none is closed too early.
+    every = tuple(evidence.totals.values())
+    all_pulls = sum(each.pulls for each in every)
+    all_conversions = sum(each.conversions for each in every)
     is_open = evidence.since(now_ms - window_ms, now_ms)
     page.put(learning.PENDING, (label,), max(0, is_open.pulls - is_open.conversions))
-    closed = sum(each.pulls for each in evidence.totals.values()) - is_open.pulls
+    closed = all_pulls - is_open.pulls
     if closed > 0:
-        all_converted = sum(each.conversions for each in evidence.totals.values())
-        converted = min(closed, all_converted - is_open.conversions)
+        converted = min(closed, max(0, all_conversions - is_open.conversions))
         page.put(learning.EXPIRED, (label,), 1 - converted / closed)
     for share in DELAY_QUANTILES:
         delay = histogram_quantile(evidence.delays, _DELAY_EDGES, share)

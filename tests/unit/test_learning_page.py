@@ -8,8 +8,10 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.allocations.cache import HeldEvidence, Totals
 from service.allocations.learning import LearningFigures
 from service.domain.clock import DAY_MS, HOUR_MS, MINUTE_MS
+from service.domain.evidence import Bucket, BucketKey
 from service.domain.experiment import Experiment, ExperimentState
 from service.metrics.page import TIMESTAMP, Family, Page, PageFile
 from service.worker.page import LearningPage
@@ -18,6 +20,16 @@ from tests.worker_rig import Rig, an_experiment
 
 FIGURE = Family("figure", "What it is", "gauge", ("experiment", "variant"))
 COUNT = Family("counts_total", "How many", "counter")
+
+
+class LearnsMeanwhile(HeldEvidence):
+    """Evidence of which the allocator reads more just when it was asked what is open."""
+
+    def since(self, from_ms: int, now_ms: int) -> Totals:
+        """Return what was open until now."""
+        found = super().since(from_ms, now_ms)
+        self.replace([Bucket(BucketKey(1, "", 0, now_ms // HOUR_MS), pulls=5)], 1)
+        return found
 
 
 def read(page: Page) -> dict[tuple[str, ...], float]:
@@ -99,6 +111,20 @@ async def test_what_is_not_known_is_no_series_and_who_has_ended_is_not_shown() -
     assert ("expired_decisions_ratio", "spring") not in shown
     assert ("reward_delay_seconds", "spring", "0.5") not in shown
     assert await figures(rig, ended) == {}
+
+
+async def test_what_is_learned_while_the_page_is_made_has_not_expired() -> None:
+    rig = Rig()
+    allocator = rig.allocator()
+    await allocator.refresh((await rig.create()).number)
+    (learned,) = allocator.learned()
+    page = Page()
+    LearningFigures(lambda: [replace(learned, evidence=LearnsMeanwhile())], rig.clock)(page)
+
+    shown = read(page)
+
+    assert shown["pending_decisions", "spring"] == 0
+    assert ("expired_decisions_ratio", "spring") not in shown
 
 
 async def test_a_writer_that_fails_keeps_no_figure_of_others_back(tmp_path: Path) -> None:
