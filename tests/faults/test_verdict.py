@@ -13,8 +13,9 @@ from service.domain.allocation import EffectiveEvidence
 from tests.faults.compare import allocation_otherwise, evidence_otherwise, told_otherwise
 from tests.faults.conduct import Rules, rewards_recovery, wrong
 from tests.faults.load import Attempt, Decided, Load, Rewarded
+from tests.faults.memory import judged
 from tests.faults.scenario import Outcome, Scenario
-from tests.faults.verdict import Books, lost_of, recovery, served, twice_of
+from tests.faults.verdict import Books, converted_of, lost_of, recovery, served, twice_of
 from tests.sql_stores import allocation, experiment
 
 FIRST, SECOND = "A" * 72, "B" * 72
@@ -81,6 +82,32 @@ def test_a_reward_that_stands_twice_or_was_never_sent_is_twice() -> None:
     found = [(FIRST, "e"), (FIRST, "e"), (FIRST, "another")]
 
     assert twice_of(a_load(FIRST, rewarded=(FIRST,)), [a_row(FIRST)], found) == 2
+
+
+def test_a_send_converts_once_whichever_of_its_answers_is_rewarded() -> None:
+    rows = [a_row(FIRST), a_row(BESIDE, rewards=1, counted=False), a_row(SECOND, rewards=2)]
+
+    assert converted_of(rows) == {FIRST[:21], SECOND[:21]}
+    assert converted_of([*rows, a_row(FIRST, rewards=1)]) == converted_of(rows)
+
+
+@pytest.mark.parametrize(
+    ("source", "replayed", "told", "found"),
+    [
+        ("policy", True, FIRST, (0, 0)),
+        ("fallback", True, FIRST, (0, 0)),
+        ("policy", True, SECOND, (1, 0)),
+        ("fallback", True, SECOND, (1, 0)),
+        ("policy", False, SECOND, (1, 0)),
+        ("fallback", False, SECOND, (0, 1)),
+    ],
+)
+def test_another_answer_of_redis_is_forgotten_and_one_without_it_is_not(
+    source: str, replayed: bool, told: str, found: tuple[int, int]
+) -> None:
+    again = {"decision_id": told, "source": source, "replayed": replayed}
+
+    assert judged([FIRST], [again]) == found
 
 
 @pytest.mark.parametrize(

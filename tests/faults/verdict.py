@@ -166,7 +166,6 @@ def key_of(decision_id: str) -> str:
 
 def _differences(stack: Stack, experiment: str, rows: Sequence[dict[str, Any]]) -> list[str]:
     counted = [row for row in rows if row["counted"]]
-    converted = sum(any(r["status"] == "accepted" for r in row["rewards"]) for row in counted)
     number, newest = head(stack, experiment)
     report = _get(stack, f"/experiments/{experiment}/report")
     totals = report["totals"]
@@ -175,13 +174,25 @@ def _differences(stack: Stack, experiment: str, rows: Sequence[dict[str, Any]]) 
     told = _get(stack, f"/experiments/{experiment}/allocation")["version"]
     pairs = {
         "pulls": (totals["pulls"], len(counted)),
-        "conversions": (totals["rewards"], converted),
+        "conversions": (totals["rewards"], len(converted_of(rows))),
         "allocation in Redis": (int(version or 0), newest),
         "allocation told": (told, newest),
     }
     found = [f"{name}: {a} is not {b}" for name, (a, b) in pairs.items() if a != b]
     record = allocation(stack, number, newest)
     return found or published_otherwise(stack, number, record, report)
+
+
+def converted_of(rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Return the keys of the sends that converted: once each, whichever answer was rewarded.
+
+    A mail with an answer that is kept beside the first one was sent, too: its rewards count.
+    """
+    return {
+        key_of(row["decision_id"])
+        for row in rows
+        if any(reward["status"] == "accepted" for reward in row["rewards"])
+    }
 
 
 def _get(stack: Stack, path: str) -> dict[str, Any]:
