@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from loadtests.connections import NO_ANSWER
 from loadtests.load.shapes import SENDER_UNITS
@@ -79,7 +79,6 @@ class Findings:
     ledger_seconds: float | None  # From the end of the load to an empty outbox; None: never.
     user_failures: Sequence[str] = ()  # What Locust's users hold against the service.
     growth: Sequence[Growth] | None = None  # None where it is not judged.
-    notes: Sequence[str] = field(default=())
 
     @property
     def fallback_share(self) -> float:
