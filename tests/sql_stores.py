@@ -63,7 +63,7 @@ from service.store.webhook_ports import WebhookStore
 START_MS = 500_000 * HOUR_MS
 BACKENDS = [
     pytest.param("memory"),
-    pytest.param("sqlite"),
+    pytest.param("sqlite", marks=pytest.mark.integration),
     pytest.param("postgresql", marks=pytest.mark.integration),
 ]
 

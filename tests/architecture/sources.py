@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,11 +25,15 @@ def python_files(*folders: str) -> list[Path]:
     return [path for name in folders or PYTHON_FOLDERS for path in (ROOT / name).rglob("*.py")]
 
 
+@cache
+def nodes(path: Path) -> Sequence[ast.AST]:
+    """Return the syntax tree of a file, flat; it is parsed once for all tests."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def functions(path: Path) -> Iterator[FunctionNode]:
     """Walk the functions and methods of a file."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, FunctionNode):
-            yield node
+    return (node for node in nodes(path) if isinstance(node, FunctionNode))
 
 
 def place(path: Path, line: int | None = None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.api.errors import STATUS_OF
 from service.errors import ServiceError
-from tests.architecture.sources import functions, place, python_files
+from tests.architecture.sources import functions, nodes, place, python_files
 
 WORDS_IN_A_NAME_MIN = 4  # "test_" and at least a subject, a verb and what it does
 
@@ -16,7 +16,7 @@ def patches(path: Path) -> list[str]:
     """Find the places that replace code of others for a test (environment and folder may be)."""
     return [
         place(path, node.lineno)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if (isinstance(node, ast.Attribute) and node.attr in ("setattr", "delattr", "setitem"))
         or (isinstance(node, ast.arg) and node.arg == "mocker")
         or (isinstance(node, ast.ImportFrom) and node.module == "unittest")
