@@ -20,6 +20,7 @@ SENDER_LATE_P99_MS = 5.0
 # How many choices one request of the sender asks for.
 CHOICES = {"POST /choose": 1, "GET /choose": 1, "POST /choose/batch": SENDER_UNITS}
 GROWTH_MAX = 0.02  # Of memory after the warm-up of a soak.
+WATCHED = frozenset({"api", "worker"})  # Roles without which nothing was looked at.
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,9 @@ def reasons(findings: Findings) -> list[str]:
     broken += [f"{name} was never asked" for name in sorted(missing)]
     if findings.is_timed:
         broken += _of_times(findings)
-    return [*broken, *_of_service(findings), *_of_growth(findings.growth or ())]
+    if findings.growth is not None:
+        broken += _of_growth(findings.growth)
+    return [*broken, *_of_service(findings)]
 
 
 def late_p99_ms(answers: Sequence[Answered]) -> float:
@@ -190,7 +193,8 @@ def _of_service(findings: Findings) -> list[str]:
 
 
 def _of_growth(growth: Sequence[Growth]) -> list[str]:
-    found = []
+    unseen = WATCHED - {role.role for role in growth}
+    found = [f"nobody saw how much memory {role} took" for role in sorted(unseen)]
     for role in growth:
         if role.memory_share > GROWTH_MAX:
             found.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
@@ -58,8 +58,13 @@ class Watch:
         """Take samples until told to stop."""
         started = perf_counter()
         while not self._stop.is_set():
-            self.samples += sampled(self.supervisor, perf_counter() - started)
+            self.look(perf_counter() - started)
             self._stop.wait(self.every_seconds)
+
+    def look(self, at: float) -> None:
+        """Take a sample of each role; when a process ends just then, the next look has to do."""
+        with suppress(psutil.Error):
+            self.samples += sampled(self.supervisor, at)
 
     def stop(self) -> None:
         """Take no more samples."""
@@ -136,23 +141,27 @@ def growth_of(samples: Sequence[Sample]) -> list[Growth]:
     """Compare what each role held after the warm-up with what it held at the end.
 
     Each is the median of a window, so that no single collection, batch or page decides. Redis is
-    left out: it holds the data.
+    left out: it holds the data. So is who was there for a moment only.
     """
-    return [_growth(samples, role) for role in sorted({sample.role for sample in samples} - {DATA})]
+    roles = sorted({sample.role for sample in samples} - {DATA})
+    return [growth for role in roles if (growth := _growth(samples, role)) is not None]
 
 
 def data_growth_of(samples: Sequence[Sample]) -> Growth | None:
     """Return the same of Redis: it is told and not judged."""
-    return _growth(samples, DATA) if any(sample.role == DATA for sample in samples) else None
+    return _growth(samples, DATA)
 
 
-def _growth(samples: Sequence[Sample], role: str) -> Growth:
-    end = max(sample.at for sample in samples)
+def _growth(samples: Sequence[Sample], role: str) -> Growth | None:
+    """Return a role's growth, None when it was not there in both windows."""
+    end = max((sample.at for sample in samples), default=0.0)
     warm = WARM_UP_SHARE * end
     window = WINDOW_SHARE * (end - warm)
     own = [sample for sample in samples if sample.role == role]
     before = [sample for sample in own if warm <= sample.at <= warm + window]
     after = [sample for sample in own if sample.at >= end - window]
+    if not before or not after:
+        return None
     return Growth(
         role,
         memory_before=median(sample.unique for sample in before),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import sys
 from collections import Counter
 
@@ -15,6 +17,7 @@ from loadtests.load.shapes import AVERAGE, PEAK, SENDER_RATES, SENDER_REWARDS, S
 from loadtests.load.target import address_of
 from loadtests.load.watch import (
     Sample,
+    Watch,
     data_growth_of,
     growth_of,
     own_descriptors,
@@ -114,6 +117,24 @@ def test_growth_is_counted_from_the_warm_up_by_medians_and_data_is_apart() -> No
     assert (growth.role, growth.memory_before, growth.memory_after) == ("api", 100, 103)
     assert data is not None
     assert (data.memory_before, data.memory_after) == (132.5, 192.5)
+
+
+def test_who_was_there_for_a_moment_has_not_grown() -> None:
+    api = [sample(at, "api", 100) for at in range(101)]
+
+    assert [each.role for each in growth_of([*api, sample(50, "other", 1)])] == ["api"]
+    assert data_growth_of(api) is None
+
+
+def test_a_process_that_ends_while_it_is_looked_at_does_not_end_the_watch() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    gone, here = Watch(ended.pid), Watch(os.getpid())
+    for watch in (gone, here):
+        watch.look(1.0)
+
+    assert gone.samples == []
+    assert {each.at for each in here.samples} == {1.0}
 
 
 def test_processor_time_is_told_in_cores() -> None:

@@ -13,6 +13,7 @@ from service.sla import OBJECTIVES
 
 SECONDS = 10.0
 QUICK = 0.001
+WORKER = Growth("worker", 1e8, 1e8, 50, 50)
 
 
 def answers(*others: Answered) -> list[Answered]:
@@ -107,8 +108,9 @@ def test_a_refusal_is_a_fault_of_the_load_itself() -> None:
         ({"audit_difference": 2.0}, "the audit found 2 differences"),
         ({"ledger_seconds": None}, "the ledger had not everything after 60 s"),
         ({"user_failures": ["GET /readyz: 503"]}, "a user of the load found: GET /readyz: 503"),
-        ({"growth": [Growth("api", 1e8, 1.021e8, 50, 50)]}, "memory of api grew by 2.1%"),
-        ({"growth": [Growth("api", 1e8, 1e8, 50, 51)]}, "descriptors of api grew from 50 to 51"),
+        ({"growth": [WORKER, Growth("api", 1e8, 1.021e8, 50, 50)]}, "memory of api grew by 2.1%"),
+        ({"growth": [WORKER, Growth("api", 1e8, 1e8, 50, 51)]}, "descriptors of api grew from 50"),
+        ({"growth": [WORKER]}, "nobody saw how much memory api took"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -121,6 +123,6 @@ def test_everything_else_that_is_not_as_promised_is_named(
 
 
 def test_growth_within_its_bound_and_an_audit_elsewhere_are_no_reasons() -> None:
-    grown = [Growth("worker", 1e8, 1.019e8, 50, 49)]
+    grown = [WORKER, Growth("api", 1e8, 1.019e8, 50, 49)]
 
     assert reasons(replace(findings(), growth=grown, audit_difference=None)) == []
