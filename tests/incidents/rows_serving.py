@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,8 @@ from tests.incidents.callers import SENDS_AT_ONCE, bad_share, send, send_too_man
 from tests.incidents.incident import USUAL, Breaking, Incident, Scene
 
 SENDS = "POST /choose/batch"
-SMALL_SENDS, SMALL_SENDS_SECONDS = 60, 1.0
+SMALL_SENDS, SMALL_SENDS_SECONDS = 6, 0.1
+LOOK_EVERY = 10
 PILE_SECONDS = 5.0
 # What follows from a burning budget, and from stores that are away, by itself.
 BURNING = frozenset(
@@ -39,12 +41,14 @@ def refused_now_and_then(share: float) -> Breaking:
     @contextmanager
     def breaking(scene: Scene) -> Iterator[None]:
         def work() -> None:
-            send(scene, SMALL_SENDS, 1)
+            for _ in range(LOOK_EVERY):
+                send(scene, SMALL_SENDS, 1)
+                time.sleep(SMALL_SENDS_SECONDS)
             bad, requests = bad_share(scene, SENDS)
             if (bad + SENDS_AT_ONCE) / requests <= share:
                 send_too_many(scene)
 
-        with scene.keeping(work, SMALL_SENDS_SECONDS):
+        with scene.keeping(work, 0.0):
             yield
 
     return breaking
