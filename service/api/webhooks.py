@@ -49,6 +49,7 @@ class WebhookBody(Schema):
             min_length=1,
             max_length=URL_LENGTH_MAX,
             description="An https address of the public internet; redirects are not followed.",
+            json_schema_extra={"format": "uri"},
         ),
     ]
 
