@@ -13,7 +13,7 @@ from tests.deploy.promql import metrics_in
 from tests.faults.stack import Layout
 from tests.incidents.callers import choose, hours_ago, reward
 from tests.incidents.incident import USUAL, Scene, at_work
-from tests.incidents.prometheus import DEPLOYED, Prometheus
+from tests.incidents.prometheus import DEPLOYED, Alert, Prometheus
 
 SECONDS = 600.0
 POLL_SECONDS = 5.0
@@ -26,20 +26,21 @@ REWARD_SECONDS, REWARDS_AT_ONCE = 5.0, 5
 class Healthy:
     """What fired in spite of all, and what was done meanwhile."""
 
-    fired: frozenset[str]
+    fired: frozenset[Alert]
     answers: int
     seconds: float
     complaints: tuple[str, ...]
 
     def broken(self) -> list[str]:
         """Tell what was not as it should be."""
-        return [*(f"{name} fired" for name in sorted(self.fired)), *self.complaints]
+        told = (f"{alert.name} fired: {dict(alert.labels)}" for alert in sorted(self.fired))
+        return [*told, *self.complaints]
 
 
 def run(seconds: float = SECONDS) -> Healthy:
     """Let callers choose, send, reward and read reports for a while."""
     with at_work(LAYOUT, PLAN, scraped=1, body={}) as scene:
-        began, fired = time.perf_counter(), set()
+        began, fired = time.perf_counter(), set[Alert]()
 
         def work() -> None:
             # Some reports say when the conversion was: a little while ago.
@@ -48,7 +49,7 @@ def run(seconds: float = SECONDS) -> Healthy:
         with scene.keeping(work, REWARD_SECONDS):
             while time.perf_counter() - began < seconds:
                 time.sleep(POLL_SECONDS)
-                fired |= {alert.name for alert in scene.prometheus.firing()}
+                fired |= scene.prometheus.firing()
         took = time.perf_counter() - began
         missing = [f"there is no {name}" for name in _unseen(scene.prometheus)]
         answered = scene.prometheus.ask("sum(promobandit_requests_total)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -48,7 +49,9 @@ def write(outcomes: Sequence[Outcome], healthy: Healthy, seconds: float) -> None
     rows = [HEADER, ("---",) * len(HEADER)]
     rows += [_cells(rule, _of(rule["alert"], outcomes), healthy) for rule in _alerts()]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    facts = {**machine(), "Python": platform.python_version(), "Prometheus": version()}
+    # Where others are at work too, a run with priority shows the service and not its neighbours.
+    facts = {**machine(), "niceness": str(os.nice(0)), "Python": platform.python_version()}
+    facts["Prometheus"] = version()
     today, minutes = time.strftime("%Y-%m-%d", time.gmtime()), healthy.seconds / 60
     about = [
         f"{len(outcomes)} incidents in {seconds / 60:.1f} minutes on {today};",
@@ -79,5 +82,5 @@ def _cells(rule: dict[str, Any], outcome: Outcome, healthy: Healthy) -> tuple[st
         outcome.incident.name + (f" **{broken}**" if broken else ""),
         "**never**" if seconds is None else f"{seconds:.0f} s",
         ", ".join(sorted(name.removeprefix("Promobandit") for name in outcome.others)) or "nothing",
-        "**fired**" if alert in healthy.fired else "silent",
+        "**fired**" if alert in {each.name for each in healthy.fired} else "silent",
     )
