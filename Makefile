@@ -48,7 +48,7 @@ demo: $(STAMPS)/demo ## Start the service and a simulated marketing system, with
 test: $(STAMPS)/dev ## Run every test: real servers, simulations, whole processes
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup $(PYTEST_FLAGS) $(TESTS)
 
-check: $(STAMPS)/dev ## Format, lint, types, layers and the fast tests, in under a minute
+check: $(STAMPS)/dev ## Format, lint, types, layers and the fast tests, in about a minute
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
