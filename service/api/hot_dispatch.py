@@ -38,10 +38,7 @@ from service.sla import TEMPLATE_BUDGET_MS
 AsgiApp = Callable[[HttpScope, Receive, Send], Awaitable[None]]
 
 BUDGET_HEADER = b"x-budget-ms"  # How long the caller waits; more than the longest is taken for it.
-BYTES_PER_PLACE = 512  # A call for 200 units weighs as much as 8 single ones.
-LENGTH_DIGITS = 18
 BODY_SECONDS = "promobandit.body_seconds"  # How long a request waited for its body.
-UNKNOWN_LENGTH = 10**LENGTH_DIGITS  # More than any body may have.
 _BUDGET = re.compile(rb"[0-9]+")
 
 _log = structlog.get_logger(__name__)

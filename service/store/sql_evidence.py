@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import groupby
+from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Connection, delete, func, literal_column, select, update
 
@@ -104,33 +107,70 @@ def recount(connection: Connection, experiment: int) -> list[RecountDifference]:
     # Values and conversions depend on the order in which a decision's rewards were committed;
     # the function that made the evidence is the one that knows how.
     recounted = changes_of((), _rewards(connection, experiment), {})
-    pulls: dict[SplitKey, int] = {}
-    for key, holdout, count in _pulls(connection, experiment):
-        if not holdout:
-            pulls[key] = count
-        bucket = Bucket(key=BucketKey(experiment, "", key.variant, key.hour), pulls=count)
-        known = recounted.get(bucket.key)
-        recounted[bucket.key] = bucket if known is None else added(known, bucket)
-    standing = _standing_pulls(connection, experiment)
-    return differences(kept, recounted) + split_differences(standing, pulls)
+    splits: list[RecountDifference] = []
+    # An hour at a time: there may be tens of thousands of allocations in each.
+    by_hour = merge(
+        _pulls(connection, experiment), _standing_pulls(connection, experiment), key=_hour
+    )
+    for _, hour in groupby(by_hour, _hour):
+        standing: dict[SplitKey, int] = {}
+        pulls: dict[SplitKey, int] = {}
+        for count in hour:
+            if count.stands:
+                standing[count.key] = count.pulls
+                continue
+            if not count.holdout:
+                pulls[count.key] = count.pulls
+            key = BucketKey(experiment, "", count.key.variant, count.key.hour)
+            bucket = Bucket(key=key, pulls=count.pulls)
+            known = recounted.get(key)
+            recounted[key] = bucket if known is None else added(known, bucket)
+        splits += split_differences(standing, pulls)
+    return differences(kept, recounted) + splits
 
 
-def _pulls(connection: Connection, experiment: int) -> Iterator[tuple[SplitKey, bool, int]]:
-    """Count the decisions once for both: evidence, and how each allocation's traffic was split."""
+class _Count(NamedTuple):
+    """Decisions of one hour, variant and allocation: as they stand beside the evidence, or not."""
+
+    key: SplitKey
+    pulls: int
+    holdout: bool = False
+    stands: bool = False
+
+
+def _hour(count: _Count) -> int:
+    return count.key.hour
+
+
+def _pulls(connection: Connection, experiment: int) -> Iterator[_Count]:
+    """Count the decisions once for both: evidence, and how each allocation's traffic was split.
+
+    They come in order of hour, as do the standing ones.
+    """
     table = decisions.c
     eligible = func.coalesce(table.eligible, EVERY_VARIANT)
     by = (table.decided_at_ms // HOUR_MS, table.version, eligible, table.variant, table.holdout)
     query = (
-        select(*by, func.count()).where(table.experiment == experiment, table.counted).group_by(*by)
+        select(*by, func.count())
+        .where(table.experiment == experiment, table.counted)
+        .group_by(*by)
+        .order_by(by[0])
+        .execution_options(yield_per=_ROWS_AT_ONCE)
     )
     for *key, holdout, count in connection.execute(query):
-        yield SplitKey(experiment, *key), holdout, count
+        yield _Count(SplitKey(experiment, *key), count, holdout)
 
 
-def _standing_pulls(connection: Connection, experiment: int) -> dict[SplitKey, int]:
-    key = [version_pulls.c[name] for name in SplitKey._fields]
-    query = select(*key, version_pulls.c.pulls).where(version_pulls.c.experiment == experiment)
-    return {SplitKey(*key): pulls for *key, pulls in connection.execute(query)}
+def _standing_pulls(connection: Connection, experiment: int) -> Iterator[_Count]:
+    columns = [version_pulls.c[name] for name in SplitKey._fields]
+    query = (
+        select(*columns, version_pulls.c.pulls)
+        .where(version_pulls.c.experiment == experiment)
+        .order_by(version_pulls.c.hour)
+        .execution_options(yield_per=_ROWS_AT_ONCE)
+    )
+    for *key, pulls in connection.execute(query):
+        yield _Count(SplitKey(*key), pulls, stands=True)
 
 
 def _rewards(connection: Connection, experiment: int) -> Iterator[Reward]:
