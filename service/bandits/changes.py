@@ -89,14 +89,16 @@ def rate_change(pulls: FloatArray, events: FloatArray, newest: int) -> Change | 
     return Change(observed, expected, float(np.sqrt(spread)), min(1.0, 2.0 * tail), newest)
 
 
+def _stretches(hours: FloatArray, length: int) -> FloatArray:
+    """Return the sums of stretches so many hours long, the oldest hours that make none left out."""
+    count = len(hours) // length
+    sums: FloatArray = hours[len(hours) - count * length :].reshape(count, length).sum(axis=1)
+    return sums
+
+
 def _variation(expected: FloatArray, came: FloatArray, newest: int) -> float | None:
     """Return c of stretches of history, with its own uncertainty added; None for too few."""
-    stretches = len(expected) // newest
-    if not stretches:
-        return None
-    shape = (stretches, newest)
-    expected = expected[-stretches * newest :].reshape(shape).sum(axis=1)
-    came = came[-stretches * newest :].reshape(shape).sum(axis=1)
+    expected, came = _stretches(expected, newest), _stretches(came, newest)
     squares = float((expected**2).sum())
     if not squares:
         return None
@@ -160,12 +162,7 @@ def _value_variation(
     expected: FloatArray, came: FloatArray, noise: float, newest: int
 ) -> tuple[float, float] | None:
     """Return c of stretches beyond the noise within them, and how many there are in effect."""
-    stretches = len(expected) // newest
-    if not stretches:
-        return None
-    shape = (stretches, newest)
-    expected = expected[-stretches * newest :].reshape(shape).sum(axis=1)
-    came = came[-stretches * newest :].reshape(shape).sum(axis=1)
+    expected, came = _stretches(expected, newest), _stretches(came, newest)
     squares = float((expected**2).sum())
     effective = squares**2 / float((expected**4).sum()) if squares else 0.0
     if effective < BLOCKS_MIN:
