@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -28,6 +29,22 @@ PACKAGE_OF_TOOL = {
 INSTALL_COMMAND = "sudo apt-get install " + " ".join(sorted(PACKAGE_OF_TOOL.values()))
 TOOLS_ARE_REQUIRED = os.environ.get("PROMOBANDIT_REQUIRE_TOOLS", "") not in ("", "0")
 MISSING_TOOL = "needs a missing program: "
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep whole services in one process: each that runs a part of a file would start them anew."""
+    for item in items:
+        if item.get_closest_marker("e2e") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish() -> None:
+    """Look through what was imported and collected no more.
+
+    That takes so long at the end of a suite that callers in the same process are answered late.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

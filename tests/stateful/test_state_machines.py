@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Iterator
 from itertools import count
 from typing import cast
@@ -49,13 +48,8 @@ class LivesMachine(Choosing, Crediting, Operating):
 @pytest.fixture(scope="module")
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
     """Give all machines one event loop, and with it one pool of threads."""
-    # What other tests left is not looked through again and again: a pause of 150 ms is one that
-    # callers wait for, and changes their answers.
-    gc.collect()
-    gc.freeze()
     with asyncio.Runner() as runner:
         yield runner.get_loop()
-    gc.unfreeze()
 
 
 @pytest.mark.timeout(600)  # A failure is shrunk, which takes many more lives.
