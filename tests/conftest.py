@@ -31,11 +31,10 @@ TOOLS_ARE_REQUIRED = os.environ.get("PROMOBANDIT_REQUIRE_TOOLS", "") not in ("",
 MISSING_TOOL = "needs a missing program: "
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep whole services in one process: each that runs a part of a file would start them anew."""
-    for item in items:
-        if item.get_closest_marker("e2e") and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if item.get_closest_marker("e2e") and not item.get_closest_marker("xdist_group"):
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_collection_finish() -> None:
