@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -69,9 +68,8 @@ _SAVE_POSITION = (
 )
 
 
-@lru_cache(maxsize=1_024)
 def _starts(count: int) -> str:
-    return json_text([1 + 16 * index for index in range(count)])
+    return json_text(list(range(1, 1 + 16 * count, 16)))
 
 
 def _by_keys(connection: Connection, statement: str, keys: Sequence[bytes]) -> Sequence[Row]:

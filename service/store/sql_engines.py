@@ -75,6 +75,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _prepare_reader(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA query_only=1")
     connection.execute(f"PRAGMA cache_size=-{_READER_CACHE_KIB}")
+    # What a recount sorts grows with the ledger: it goes to a file as soon as it fills the cache.
+    connection.execute("PRAGMA temp_store=FILE")
 
 
 def _begin_reading(connection: Connection) -> None:

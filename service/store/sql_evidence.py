@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Connection, delete, func, literal_column, select, update
@@ -104,9 +105,12 @@ def recount(connection: Connection, experiment: int) -> list[RecountDifference]:
     """Compare the evidence with what its rows say, in the caller's snapshot."""
     query = select(*_BUCKET).where(evidence.c.experiment == experiment)
     kept = {bucket.key: bucket for bucket in map(bucket_of, connection.execute(query))}
+    recounted: dict[BucketKey, Bucket] = {}
     # Values and conversions depend on the order in which a decision's rewards were committed;
     # the function that made the evidence is the one that knows how.
-    recounted = changes_of((), _rewards(connection, experiment), {})
+    for some in _by_decision(_rewards(connection, experiment)):
+        for change in changes_of((), some, {}).values():
+            _add(recounted, change)
     splits: list[RecountDifference] = []
     # An hour at a time: there may be tens of thousands of allocations in each.
     by_hour = merge(
@@ -122,11 +126,14 @@ def recount(connection: Connection, experiment: int) -> list[RecountDifference]:
             if not count.holdout:
                 pulls[count.key] = count.pulls
             key = BucketKey(experiment, "", count.key.variant, count.key.hour)
-            bucket = Bucket(key=key, pulls=count.pulls)
-            known = recounted.get(key)
-            recounted[key] = bucket if known is None else added(known, bucket)
+            _add(recounted, Bucket(key=key, pulls=count.pulls))
         splits += split_differences(standing, pulls)
     return differences(kept, recounted) + splits
+
+
+def _add(buckets: dict[BucketKey, Bucket], change: Bucket) -> None:
+    known = buckets.get(change.key)
+    buckets[change.key] = change if known is None else added(known, change)
 
 
 class _Count(NamedTuple):
@@ -173,11 +180,26 @@ def _standing_pulls(connection: Connection, experiment: int) -> Iterator[_Count]
         yield _Count(SplitKey(*key), pulls, stands=True)
 
 
+def _by_decision(rewards: Iterable[Reward]) -> Iterator[list[Reward]]:
+    """Yield rewards some thousand at a time, all of a decision together."""
+    some: list[Reward] = []
+    for _, of_decision in groupby(rewards, attrgetter("key")):
+        some += of_decision
+        if len(some) >= _ROWS_AT_ONCE:
+            yield some
+            some = []
+    yield some
+
+
 def _rewards(connection: Connection, experiment: int) -> Iterator[Reward]:
+    """Return what counts, decision by decision, in order of commit.
+
+    The database sorts, on disk where it must: nothing is held here of millions of decisions.
+    """
     query = (
         select(*_REWARD)
         .where(rewards.c.experiment == experiment, rewards.c.status == RewardStatus.accepted)
-        .order_by(rewards.c.serial)
+        .order_by(rewards.c.key, rewards.c.serial)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
     return map(reward_of, connection.execute(query))
