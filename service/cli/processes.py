@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from service import supervisor
 from service.cli import exposure
+from service.cli.heaps import keep_one_heap
 from service.metrics import shared
 from service.settings import METRICS_DIR_VARIABLE, PROCESSES_VARIABLE, Settings, child_environment
 
@@ -113,6 +114,7 @@ class _Address(NamedTuple):
 
 def api(options: argparse.Namespace, settings: Settings) -> int:
     """Run one API process until told to stop."""
+    keep_one_heap()
     from service.api import app, server  # noqa: PLC0415  Only this command needs them.
     from service.bootstrap.api import build_api  # noqa: PLC0415
 
@@ -151,6 +153,7 @@ def _join(settings: Settings, role: str) -> shared.SharedMetrics | None:
 
 def worker(options: argparse.Namespace, settings: Settings) -> int:
     """Run the worker until told to stop."""
+    keep_one_heap()
     from service.bootstrap import worker  # noqa: PLC0415
 
     if options.nice:
