@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from service.domain.limits import VALUE_ABS_MAX
+
 PIECE_BYTES = 8
-# Names of the schemas are ours, though a caller must send them too.
+# Names and limits of the schemas are ours, though a caller must send or may meet them too.
 _OURS = re.compile(
     r"experiment|occasion|occurred_at|decision_id|event_id|eligible|context|rewards|units?|format"
+    rf"|\b{re.escape(str(VALUE_ABS_MAX))}"
 )
 
 
